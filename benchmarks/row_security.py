@@ -23,6 +23,7 @@ from benchmarks.scale import FEW, Processes, deployment
 from benchmarks.scenarios import open_users
 from memory.engine.database import PostgresDatabase, migrate
 from memory.engine.interface import Transaction, Undo
+from memory.engine.postgres_address import parse_address
 from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, NewTurn
@@ -91,8 +92,8 @@ async def whole_turns() -> None:
     """Print the CPU of a turn on a page with the policies and without them, over several rounds."""
     spent: dict[str, list[float]] = {"ENABLE": [], "DISABLE": []}
     async with endpoint(0, FEW) as model, deployment(1, model.url, FEW) as running:
-        parsed = sa.make_url(running.database_url).set(drivername="postgresql+asyncpg")
-        database = PostgresDatabase(parsed, busy_timeout_ms=600_000)
+        address = parse_address(running.database_url)
+        database = PostgresDatabase(address, busy_timeout_ms=600_000)
         [user] = await open_users("app", running.url, 1)
         for _ in range(TURNS):
             await user.say("warm up")
@@ -125,9 +126,9 @@ async def whole_turns() -> None:
 
 async def measure(url: str, server: Processes, messages: int) -> None:
     """Fill a database, measure it each way and print that."""
-    parsed = sa.make_url(url).set(drivername="postgresql+asyncpg")
-    scoped = PostgresDatabase(parsed, busy_timeout_ms=600_000)
-    plain = Unscoped(parsed, busy_timeout_ms=600_000)
+    address = parse_address(url)
+    scoped = PostgresDatabase(address, busy_timeout_ms=600_000)
+    plain = Unscoped(address, busy_timeout_ms=600_000)
     await migrate(scoped)
     await switch(scoped, "DISABLE")
     await fill(scoped, messages)

@@ -1,14 +1,17 @@
-// Bundles src into the page's static folder, or into the folder that is the argument.
+// Bundles src into the page's static folder, and the widget into the embed's; or all into the folder
+// that is the argument.
 // The same sources and the same lock give the same bytes on every machine.
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
+import { bundleGradio } from "./gradio.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = resolve(process.argv[2] ?? join(here, "../cmw_agent/web/page/static/built"));
+const widgetOut = process.argv[2] ? out : join(here, "../cmw_agent/channels/embed/static");
 const ON_DEMAND = ["math", "code", "mermaid"];
 const common = {
   absWorkingDir: here,
@@ -52,6 +55,17 @@ const stronger = {
   },
 };
 
+// A style sheet that a script brings with it, as text.
+const asText = {
+  name: "as-text",
+  setup({ onLoad }) {
+    onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const { code } = await transform(readFileSync(path, "utf8"), { loader: "css", minify: true, target: common.target });
+      return { contents: code.trim(), loader: "text" };
+    });
+  },
+};
+
 function read(folder, name) {
   return readFileSync(join(here, folder, name), "utf8").replace(/\r\n?/g, "\n").trim();
 }
@@ -67,8 +81,23 @@ function licence(folder) {
   return found[0];
 }
 
+// Where the virtual environment has its packages.
+function sitePackages() {
+  const lib = join(here, "../.venv/lib");
+  const places = existsSync(lib) ? readdirSync(lib).map((name) => join(lib, name, "site-packages")) : [];
+  const found = [...places, join(here, "../.venv/Lib/site-packages")].find((place) => existsSync(join(place, "gradio")));
+  if (!found) throw new Error("Gradio is not installed in .venv");
+  return found;
+}
+
+function gradioNotice(packages) {
+  const about = readdirSync(packages).find((name) => /^gradio-[\d.]+\.dist-info$/.test(name));
+  const text = readFileSync(join(packages, about, "licenses/LICENSE"), "utf8").replace(/\r\n?/g, "\n").trim();
+  return `gradio ${/[\d.]+(?=\.dist)/.exec(about)[0]} (Apache-2.0; of its frontend, with the changes of frontend/gradio.mjs)\n\n${text}\n`;
+}
+
 // The licence of each package of which something was bundled.
-function notices() {
+function notices(gradio) {
   const packages = new Set();
   for (const input of inputs) {
     const found = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input);
@@ -78,6 +107,7 @@ function notices() {
     const about = JSON.parse(read(folder, "package.json"));
     return `${about.name} ${about.version} (${about.license ?? "see below"})\n\n${licence(folder)}\n`;
   });
+  parts.push(gradio);
   return `The scripts in this folder contain these packages.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }
 
@@ -90,15 +120,31 @@ for (const name of ON_DEMAND) {
   files.set(`${name}.js`, content);
   versions[name] = digest(content);
 }
+const define = { BUILT_VERSIONS: JSON.stringify(versions) };
 files.set("pane.js", await bundle("index.ts", {
   format: "iife",
   globalName: "cmwPane",
-  define: { BUILT_VERSIONS: JSON.stringify(versions) },
+  define: { ...define, BUILT_URL: "document.currentScript.src" },
 }));
 files.set("pane.css", await bundle("style.css", { plugins: [stronger] }));
-files.set("text.css", await bundle("text/text.css", {}));
-files.set("NOTICES.txt", notices());
+files.set("text.js", await bundle("text.ts", {
+  format: "esm",
+  banner: { js: "const BUILT_URL=import.meta.url;" },
+  define,
+  plugins: [asText],
+}));
+const widget = await bundle("widget/index.ts", {
+  format: "iife",
+  define: { TEXT_VERSION: JSON.stringify(digest(files.get("text.js"))) },
+  plugins: [asText],
+});
+const packages = sitePackages();
+const gradio = await bundleGradio(join(packages, "gradio/templates/frontend"), common);
+files.set(`gradio-${gradio.version}.js`, gradio.script);
+files.set(`gradio-${gradio.version}.css`, gradio.style);
+files.set("NOTICES.txt", notices(gradioNotice(packages)));
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 for (const [name, content] of files) writeFileSync(join(out, name), content);
+writeFileSync(join(widgetOut, "widget.js"), widget);

@@ -9,7 +9,7 @@
 
 Each function takes the owner whose rows it reaches, except: statistics (`memory.reports`), checks and
 clean-up (`memory.maintenance`, and the `purge` of queues and logins), claims of the queues, which
-name the owner of each row (`memory.queues`), and `ConnectionStore.whose`, by an unguessable id.
+name the owner of each row (`memory.queues`), and `ConnectionStore.link_owner`, by an unguessable id.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping

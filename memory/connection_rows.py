@@ -4,9 +4,10 @@ Functions of one connection to the database. Each statement names the owner, but
 finds the owner of a link by the link's own secret.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
@@ -31,15 +32,20 @@ class StoredConnection:
 
     It is ``offered`` as a link, ``begun`` by a browser, ``returned`` where its owner has still to
     confirm it in a channel, and ``connected``. `place` is where that channel is, None on the page.
+    `user_id` is the user at Composio for whom the link was made; it stays when the connection moves
+    to another owner. `label` is what the provider calls the account. Of the connections of a toolkit the one with the latest `chosen_at` is used.
     """
 
     connection_id: str
     toolkit: str
+    user_id: str
     place: str | None
     state: State
-    account_id: str | None
-    browser: str | None
-    expires_at: datetime | None
+    account_id: str | None = None
+    browser: str | None = None
+    expires_at: datetime | None = None
+    label: str | None = None
+    chosen_at: datetime | None = None
 
 
 _COLUMNS = tuple(columns_of(agent_connections, StoredConnection))
@@ -67,13 +73,27 @@ _MISS: Final = (
 _GIVE_UP: Final = sa.delete(agent_connections).where(
     _OF_OWNER, _connections.state == "returned", _connections.tries >= MAX_TRIES
 )
-_REPLACE: Final = sa.delete(agent_connections).where(
-    _OF_TOOLKIT, _connections.connection_id != sa.bindparam("connection_id_")
+_IS_CONNECTED = sa.and_(_OF_OWNER, _connections.state == "connected")
+_ORDER = (_connections.created_at, _connections.connection_id)
+_CONNECTED: Final = sa.select(*_COLUMNS).where(_IS_CONNECTED).order_by(*_ORDER)
+_CHOOSE: Final = (
+    sa.update(agent_connections)
+    .where(_ONE, _connections.state == "connected")
+    .values(chosen_at=sa.bindparam("now", type_=UtcDateTime))
 )
-_CONNECTED: Final = (
-    sa.select(_connections.toolkit, _connections.account_id)
-    .where(_OF_OWNER, _connections.state == "connected")
-    .order_by(_connections.created_at)
+_LOCK: Final = _CONNECTED.with_for_update()
+_ALL: Final = sa.select(*_COLUMNS).where(_OF_OWNER).order_by(*_ORDER)
+# What is an account's own stays the one that it uses.
+_TAKE_OVER: Final = (
+    sa.update(agent_connections)
+    .where(_IS_CONNECTED)
+    .values(
+        owner_id=sa.bindparam("new_owner"),
+        chosen_at=sa.case(
+            (_connections.toolkit.in_(sa.bindparam("toolkits", expanding=True)), None),
+            else_=_connections.chosen_at,
+        ),
+    )
 )
 _WAITING: Final = sa.select(_connections.toolkit).where(
     _OF_OWNER, _OPEN, _connections.state.in_(("begun", "returned"))
@@ -82,7 +102,7 @@ _REMOVE: Final = sa.delete(agent_connections).where(_OF_TOOLKIT)
 _FORGET: Final = sa.delete(agent_connections).where(_OF_OWNER)
 
 
-def whose(connection: sa.Connection, connection_id: str) -> str | None:
+def link_owner(connection: sa.Connection, connection_id: str) -> str | None:
     """Return the owner to whom a link was offered, by its unguessable id; None without one."""
     statement = sa.select(_connections.owner_id).where(_connections.connection_id == connection_id)
     return connection.execute(statement).scalar_one_or_none()
@@ -135,16 +155,27 @@ def begin(
 
 
 def await_code(
-    connection: sa.Connection, owner: str, connection_id: str, code: str, now: datetime
+    connection: sa.Connection,
+    owner: str,
+    connection_id: str,
+    code: str,
+    label: str | None,
+    now: datetime,
 ) -> bool:
     """Let a begun connection wait for a code of this digest, once; return whether it does."""
-    changes = {"state": "returned", "code": code}
+    changes = {"state": "returned", "code": code, "label": label}
     return _move(connection, owner, connection_id, "begun", now, **changes)
 
 
-def finish(connection: sa.Connection, owner: str, begun: StoredConnection, now: datetime) -> bool:
-    """Make a begun connection the owner's only one of its toolkit; return whether it was begun."""
-    return _connect(connection, owner, begun, "begun", now)
+def finish(
+    connection: sa.Connection,
+    owner: str,
+    begun: StoredConnection,
+    label: str | None,
+    now: datetime,
+) -> bool:
+    """Make a begun connection the owner's, and the one that is used; return whether it was begun."""
+    return _connect(connection, owner, replace(begun, label=label), "begun", now)
 
 
 def confirm(
@@ -164,9 +195,41 @@ def confirm(
     return returned if _connect(connection, owner, returned, "returned", now) else None
 
 
-def connected(connection: sa.Connection, owner: str) -> dict[str, str]:
-    """Return the ids of the accounts that an owner has finished connecting, by toolkit."""
-    return {row[0]: row[1] for row in connection.execute(_CONNECTED, {"owner_id_": owner})}
+def connected(connection: sa.Connection, owner: str) -> list[StoredConnection]:
+    """Return the connections that an owner has finished, oldest first."""
+    return _read(connection, _CONNECTED, owner)
+
+
+def lock(connection: sa.Connection, owner: str) -> None:
+    """PostgreSQL: keep what an owner has connected as it is until the transaction ends."""
+    _read(connection, _LOCK, owner)
+
+
+def list_all(connection: sa.Connection, owner: str) -> list[StoredConnection]:
+    """Return all links and connections of an owner, oldest first."""
+    return _read(connection, _ALL, owner)
+
+
+def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
+    """Make the finished connections of `from_owner` those of `owner`; return how many there were.
+
+    Where `owner` has a connection of the same toolkit, that one goes on being used.
+    """
+    toolkits = [one.toolkit for one in connected(connection, owner)]
+    values = {"owner_id_": from_owner, "new_owner": owner, "toolkits": toolkits}
+    return connection.execute(_TAKE_OVER, values).rowcount
+
+
+def choose(connection: sa.Connection, owner: str, connection_id: str, now: datetime) -> bool:
+    """Use a finished connection from now on; return whether the owner has it."""
+    values = {"owner_id_": owner, "connection_id_": connection_id, "now": now}
+    return connection.execute(_CHOOSE, values).rowcount > 0
+
+
+def named(connection: sa.Connection, account_ids: Collection[str]) -> set[str]:
+    """Return those of the accounts that a link or connection of any owner names."""
+    statement = sa.select(_connections.account_id).where(_connections.account_id.in_(account_ids))
+    return set(connection.execute(statement).scalars())
 
 
 def waiting(connection: sa.Connection, owner: str, now: datetime) -> set[str]:
@@ -190,6 +253,13 @@ def purge(connection: sa.Connection, now: datetime) -> int:
     return connection.execute(statement).rowcount
 
 
+def _read(
+    connection: sa.Connection, statement: sa.Select[Any], owner: str
+) -> list[StoredConnection]:
+    rows = connection.execute(statement, {"owner_id_": owner}).mappings()
+    return [StoredConnection(**row) for row in rows]
+
+
 def _move(
     connection: sa.Connection,
     owner: str,
@@ -205,13 +275,12 @@ def _move(
 def _connect(
     connection: sa.Connection, owner: str, stored: StoredConnection, was: State, now: datetime
 ) -> bool:
-    changes = {"state": "connected", "code": None, "browser": None, "expires_at": None}
-    if not _move(connection, owner, stored.connection_id, was, now, **changes):
-        return False
-    parameters = {
-        "owner_id_": owner,
-        "toolkit_": stored.toolkit,
-        "connection_id_": stored.connection_id,
+    changes = {
+        "state": "connected",
+        "code": None,
+        "browser": None,
+        "expires_at": None,
+        "label": stored.label,
+        "chosen_at": now,
     }
-    connection.execute(_REPLACE, parameters)
-    return True
+    return _move(connection, owner, stored.connection_id, was, now, **changes)

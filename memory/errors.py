@@ -61,6 +61,20 @@ class ForkTooLongError(StoreError):
         super().__init__("more messages or files than are copied")
 
 
+class PromptNotFoundError(StoreError):
+    """The owner has no such saved prompt; another owner's gives the same error."""
+
+    def __init__(self) -> None:
+        super().__init__("no such prompt")
+
+
+class TooManyPromptsError(StoreError):
+    """The owner has as many saved prompts as one may have."""
+
+    def __init__(self) -> None:
+        super().__init__("as many prompts as one may have")
+
+
 class InvalidTextError(StoreError):
     """A text that cannot be stored: it holds NUL or half of a surrogate pair."""
 

@@ -15,6 +15,7 @@ from memory.conversations.transfer import transfer
 from memory.engine.database import Database
 from memory.engine.scopes import Handover, RowScope
 from memory.errors import LoginExistsError
+from memory.mcp_rows import Reseal
 from memory.records import utcnow
 from memory.schema import UtcDateTime, metadata
 from memory.validation import check_owner
@@ -58,13 +59,19 @@ _END: Final = (
     sa.update(agent_logins).where(_LIVE).values(ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
 
+_FORGET: Final = sa.delete(agent_logins).where(_logins.owner_id == sa.bindparam("owner_id_"))
+
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What a sign-in transfers: all holdings of `from_owner`, while they have this `digest`."""
+    """What a sign-in transfers: all holdings of `from_owner`, while they have this `digest`.
+
+    `reseal` seals secrets of `from_owner` anew for who signs in.
+    """
 
     from_owner: str
     digest: str
+    reseal: Reseal
 
 
 def begin(
@@ -90,7 +97,7 @@ def begin(
         raise LoginExistsError
     connection.execute(_RENAME.values(names=sorted_names), {"owner_id_": owner})
     if taking is not None:
-        transfer(connection, owner, taking.from_owner, taking.digest)
+        transfer(connection, owner, taking.from_owner, taking.digest, taking.reseal)
 
 
 def names(connection: sa.Connection, owner: str) -> frozenset[str] | None:
@@ -110,6 +117,11 @@ def end(connection: sa.Connection, owner: str, login_id: str, at: datetime) -> b
     """End a login; return whether it was live."""
     parameters = {"owner_id_": owner, "login_id_": login_id, "at": at}
     return connection.execute(_END, parameters).rowcount > 0
+
+
+def forget(connection: sa.Connection, owner: str) -> None:
+    """Delete all logins of an owner."""
+    connection.execute(_FORGET, {"owner_id_": owner})
 
 
 def purge(connection: sa.Connection, at: datetime) -> int:
@@ -178,3 +190,8 @@ class Logins:
         return await self._database.write(
             lambda connection: end(connection, owner, login_id, at), owner=owner
         )
+
+    async def forget(self, owner: str) -> None:
+        """Delete all logins of an owner, who is signed in nowhere any more."""
+        check_owner(owner)
+        await self._database.write(lambda connection: forget(connection, owner), owner=owner)

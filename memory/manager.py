@@ -9,6 +9,7 @@ from typing import Any
 from memory.conversations import (
     editing,
     reading,
+    row_counts,
     summaries,
     tenants,
     transfer,
@@ -18,6 +19,8 @@ from memory.conversations import (
 from memory.conversations.file_record_store import FileRecordStore
 from memory.conversations.import_store import ImportStore
 from memory.conversations.order_store import OrderStore
+from memory.conversations.preference_store import PreferenceStore
+from memory.conversations.prompt_store import PromptStore
 from memory.conversations.transfer import Holdings
 from memory.conversations.tree_store import TreeStore
 from memory.conversations.turn_store import TurnStore
@@ -26,6 +29,7 @@ from memory.records import (
     ContextMessage,
     Conversation,
     Feedback,
+    RatingExplanation,
     SearchHit,
     StoredMessage,
     Usage,
@@ -36,8 +40,10 @@ ERASE_SECONDS = 1.0  # that `forget` waits at most for the erasure of what was d
 SUMMARY_LEASE = timedelta(minutes=2)  # longer than a summary may take
 
 
-class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderStore, TreeStore):
-    """Stores and reads the conversations, messages, turns and files of each owner.
+class ConversationMemoryManager(
+    TurnStore, FileRecordStore, ImportStore, OrderStore, PreferenceStore, PromptStore, TreeStore
+):
+    """Stores and reads the conversations, messages, turns, files and prompts of each owner.
 
     What belongs to another owner and what does not exist give the same result in every method:
     ConversationNotFoundError, False or nothing. Each method may raise DatabaseUnavailableError,
@@ -168,6 +174,10 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderSt
         """Return what the owner's answers used since then, in all conversations still stored."""
         return await self._read(owner, usage.since, since)
 
+    async def row_counts(self, owner: str) -> dict[str, int]:
+        """Return how many rows each table has of the owner, tables without any left out."""
+        return await self._read(owner, row_counts.row_counts)
+
     # -- changing -----------------------------------------------------------------
 
     async def forget(self, owner: str) -> int:
@@ -206,11 +216,24 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderSt
         await self._write(owner, editing.restore, conversation_id)
 
     async def rate(
-        self, owner: str, conversation_id: str, seq: int, feedback: Feedback | None
+        self,
+        owner: str,
+        conversation_id: str,
+        seq: int,
+        feedback: Feedback | None,
+        explanation: RatingExplanation | None = None,
     ) -> None:
-        """Store the owner's feedback on an answer. Raises ConversationNotFoundError."""
+        """Store the owner's feedback on an answer, and why they give it.
+
+        Without an explanation, an earlier one stays as long as the feedback does. Raises
+        ConversationNotFoundError, and InvalidTextError for a comment that cannot be stored.
+        """
         _check(owner, conversation_id)
-        await self._write(owner, editing.rate, conversation_id, seq, feedback)
+        if explanation is not None:
+            check_texts(comment=explanation.comment)
+        await self._write(
+            owner, editing.rate, conversation_id, seq, feedback, explanation, self._clock()
+        )
 
     async def update_context(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any]

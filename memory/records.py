@@ -9,15 +9,23 @@ from typing import Any, Literal
 Role = Literal["user", "assistant"]
 MessageStatus = Literal["complete", "interrupted", "failed"]
 Feedback = Literal["like", "dislike"]
+FeedbackReason = Literal["not_right", "not_complete", "did_not_follow", "unsafe", "other"]
 FileKind = Literal["image", "document", "audio"]
+# What an owner lets the operator do: read conversations in which they rate answers; put what they
+# write, and its answers, into traces.
+ConsentKind = Literal["ratings", "traces"]
 TitleOrigin = Literal["message", "model", "user"]
 Section = Literal["recent", "arranged", "archived"]
 ConversationStatus = Literal["active", "inactive", "ended"]
+MAX_COMMENT_CHARS = 2_000  # of a rating's comment
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """One tool call of an answer, with its result; `link` was shown to the user with it."""
+    """One tool call of an answer, with its result; `link` was shown to the user with it.
+
+    `account` is the opaque id of the account that it used, `account_label` what it was called.
+    """
 
     id: str
     name: str
@@ -26,6 +34,8 @@ class ToolRecord:
     ok: bool
     duration_ms: int
     link: str | None = None
+    account: str | None = None
+    account_label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class AnswerDetails:
         reasoning_tokens: Those of the output tokens that were thoughts.
         switched_from: The id of the model that failed before another one answered.
         note: A sentence for the owner, such as why a picture was not kept.
+        receipt: What the model saw, as `memory.receipts` seals it.
     """
 
     thinking_ms: int = 0
@@ -65,6 +76,7 @@ class AnswerDetails:
     reasoning_tokens: int = 0
     switched_from: str | None = None
     note: str | None = None
+    receipt: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,8 @@ class StoredMessage:
     any further write when the process dies. `cost_micros` are millionths of a dollar. With
     `tokens_estimated` the model's server had not reported all of the tokens. `thinking` is what
     the model thought, which is not part of the answer; `finish_reason` is how the model's server
-    said that the answer ended.
+    said that the answer ended. `feedback_reason` and `feedback_comment` are its owner's own: why
+    they rated it as they did.
     """
 
     seq: int
@@ -102,7 +115,17 @@ class StoredMessage:
     finish_reason: str | None = None
     parent_seq: int = 0
     superseded: bool = False
+    feedback_reason: FeedbackReason | None = None
+    feedback_comment: str | None = None
     details: AnswerDetails = field(default_factory=AnswerDetails)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingExplanation:
+    """Why an owner rates an answer as they do: a fixed word, and words of their own."""
+
+    reason: FeedbackReason | None = None
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +160,8 @@ class StoredFile:
 
     It belongs to the user's message at `seq` of a conversation, or to none yet. `text` is what a
     model reads of it: extracted or transcribed, and None for an image. `kept_bytes` are those of
-    the file, of the text and of the picture made for models together.
+    the file, of the text and of the picture made for models together. `notes` are codes of what was
+    cut, left out or guessed of it.
     """
 
     file_id: str
@@ -150,6 +174,7 @@ class StoredFile:
     kept_bytes: int
     text: str | None
     created_at: datetime
+    notes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +284,7 @@ class NewTurn:
 
     Attributes:
         conversation_id: The conversation, which is the owner's own or does not exist yet.
-        text: The message.
+        text: The message; empty where it is of files alone.
         key: The idempotency key: it names the request within the conversation.
         origin: Describes the conversation if it has to be created; without it, a conversation
             that does not exist is an error. An existing conversation keeps its own.
@@ -281,13 +306,17 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class StoredQuestion:
-    """A tool call that waits for its owner's decision; `until` is in seconds since the epoch."""
+    """A tool call that waits for its owner's decision; `until` is in seconds since the epoch.
+
+    `account` is what the account is called with which it will be made, where it is named.
+    """
 
     approval_id: str
     call_id: str
     name: str
     arguments: dict[str, Any]
     until: float
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +403,17 @@ class TurnTicket:
     conversation_created_at: datetime | None = None
     has_title: bool = True
     parent_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPrompt:
+    """A text that its owner puts into the message box again, and its name."""
+
+    prompt_id: str
+    name: str
+    text: str
+    created_at: datetime
+    updated_at: datetime
 
 
 def new_conversation_id() -> str:

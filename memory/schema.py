@@ -77,7 +77,7 @@ agent_sessions = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("last_activity_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
-    # out of sight from then on, and gone for good a while later
+    # hidden from its owner from then on; the cleanup deletes the row later
     sa.Column("deleted_at", UtcDateTime),
     # whether a turn has files to look for at all
     sa.Column("has_files", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -172,6 +172,16 @@ agent_messages = sa.Table(
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("error_id", sa.Text),
     sa.Column("feedback", sa.Text),
+    sa.Column(
+        "feedback_reason",
+        sa.Text,
+        _one_of(
+            "feedback_reason", "not_right", "not_complete", "did_not_follow", "unsafe", "other"
+        ),
+    ),
+    sa.Column("feedback_comment", sa.Text),
+    # when its owner rated it; none for a rating that was imported
+    sa.Column("rated_at", UtcDateTime),
     sa.Column("input_tokens", sa.Integer),
     sa.Column("output_tokens", sa.Integer),
     # millionths of a dollar; none where the model has no price
@@ -204,6 +214,15 @@ messages_off_the_path = sa.Index(
     agent_messages.c.seq,
     sqlite_where=OFF_THE_PATH,
     postgresql_where=OFF_THE_PATH,
+)
+
+RATED = agent_messages.c.rated_at.is_not(None)
+rated_messages = sa.Index(
+    "agent_messages_rated",
+    agent_messages.c.rated_at,
+    agent_messages.c.message_id,
+    sqlite_where=RATED,
+    postgresql_where=RATED,
 )
 
 agent_turns = sa.Table(
@@ -263,6 +282,8 @@ agent_files = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     # a digest of the network that an anonymous owner sent it from
     sa.Column("network", sa.Text),
+    # codes of what was cut, left out or guessed of it
+    sa.Column("notes", sa.Text),
     _of_a_conversation(),
     _one_of("kind", "image", "document", "audio"),
     sa.Index("agent_files_by_owner", "owner_id"),
@@ -307,6 +328,30 @@ agent_schedules = sa.Table(
     sa.Index("agent_schedules_by_visit", "visited_at"),
 )
 
+agent_prompts = sa.Table(
+    "agent_prompts",
+    metadata,
+    sa.Column("prompt_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("agent_prompts_by_owner", "owner_id"),
+)
+
+# A thread that an agent keeps of a conversation; without a foreign key, to outlive it.
+agent_threads = sa.Table(
+    "agent_threads",
+    metadata,
+    sa.Column("thread_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("agent_id", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("agent_threads_by_owner", "owner_id"),
+)
+
 # One account of one owner, from the offer of a link to the connection that may be used.
 agent_connections = sa.Table(
     "agent_connections",
@@ -317,7 +362,8 @@ agent_connections = sa.Table(
     # where it was asked for, if not on the page: shown to whoever follows the link
     sa.Column("place", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
-    # Composio's id of the account
+    # Composio's ids of the user for whom the link was made, and of the account
+    sa.Column("user_id", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("account_id", sa.Text),
     # digests: of what the beginning browser holds, and of the code that confirms
     sa.Column("browser", sa.Text),
@@ -326,9 +372,28 @@ agent_connections = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     # none once it is connected
     sa.Column("expires_at", UtcDateTime),
+    # what the provider calls the account
+    sa.Column("label", sa.Text),
+    # of the connections of a toolkit the one that was chosen last is used
+    sa.Column("chosen_at", UtcDateTime),
     _one_of("state", "offered", "begun", "returned", "connected"),
     sa.Index("agent_connections_by_owner", "owner_id", "toolkit"),
     sa.Index("agent_connections_expiring", "expires_at"),
+)
+
+# What is kept of an owner's use of an MCP server.
+agent_mcp_servers = sa.Table(
+    "agent_mcp_servers",
+    metadata,
+    sa.Column("owner_id", sa.Text, primary_key=True),
+    sa.Column("server", sa.Text, primary_key=True),
+    # of a server of the owner's own
+    sa.Column("url", sa.Text),
+    # the tokens of the owner's sign-in at the server, sealed with CMW_SECRET_KEY
+    sa.Column("sealed", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("agent_mcp_servers_unused", "updated_at"),
 )
 
 UNATTACHED = agent_files.c.session_id.is_(None)
@@ -339,8 +404,8 @@ unattached_files = sa.Index(
     postgresql_where=UNATTACHED,
 )
 
-# What came through a channel: the row is the claim that its message is dealt with once. What it
-# holds of the owner goes when it has been dealt with.
+# A message received through a channel: the row's key makes sure that it is answered once. Its payload
+# and media are deleted when it has been answered.
 channel_messages = sa.Table(
     "channel_messages",
     metadata,
@@ -350,7 +415,7 @@ channel_messages = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("payload", sa.JSON(none_as_null=True)),
     sa.Column("media", sa.LargeBinary),
-    # one without a time of its own can only be told from its repetition by this row
+    # a message without a time of its own is recognised as repeated by this row alone
     sa.Column("is_dated", sa.Boolean, nullable=False),
     # who deals with it now, and until when that is believed
     sa.Column("holder", sa.Text),
@@ -375,16 +440,50 @@ channel_sends = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_at", UtcDateTime, nullable=False),
+    # of one that was sent: until when its text is kept, since the other side may still refuse it
     sa.Column("lease_until", UtcDateTime),
     sa.Column("error_kind", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
     # its place among those made at once
     sa.Column("part", sa.Integer, nullable=False),
     sa.Column("ended_at", UtcDateTime),
+    # since when a pending one waits for its recipient's service window
+    sa.Column("held_at", UtcDateTime),
     _one_of("state", "pending", "sending", "sent", "failed", "uncertain"),
     sa.Index("channel_sends_by_owner", "owner_id"),
     sa.Index("channel_sends_by_recipient", "recipient", "created_at"),
     sa.Index("channel_sends_by_state", "channel", "state", "next_at"),
+    sa.Index("channel_sends_by_lease", "channel", "lease_until"),
+)
+
+# Until when a recipient may be sent any text, and when they were last asked to write.
+channel_windows = sa.Table(
+    "channel_windows",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("recipient", sa.Text, primary_key=True),
+    # who has written from there last, or for whom a text to there was refused
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("closes_at", UtcDateTime, nullable=False),
+    sa.Column("called_at", UtcDateTime),
+    sa.Index("channel_windows_by_owner", "owner_id"),
+)
+
+agent_preferences = sa.Table(
+    "agent_preferences",
+    metadata,
+    sa.Column("owner_id", sa.Text, primary_key=True),
+    sa.Column("language", sa.Text, nullable=False),
+)
+
+# What an owner lets the operator do with what they write; see `memory.records.ConsentKind`.
+agent_consents = sa.Table(
+    "agent_consents",
+    metadata,
+    sa.Column("owner_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("given_at", UtcDateTime, nullable=False),
+    _one_of("kind", "ratings", "traces"),
 )
 
 # A link to a snapshot of a conversation. The tables below hold the snapshot; they name no owner,
@@ -459,6 +558,7 @@ agent_share_files = sa.Table(
     sa.Column("kept_bytes", sa.BigInteger, nullable=False),
     sa.Column("text", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("notes", sa.Text),
     _of_a_snapshot(),
     _one_of("kind", "image", "document", "audio"),
 )

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from memory.errors import ConversationNotFoundError, InvalidTextError
@@ -19,8 +19,10 @@ from memory.records import (
 TITLE_LENGTH = 60
 MAX_ROWS = 500  # of one list
 MAX_SEQ = 2**31 - 1  # of PostgreSQL's integer
+_STOPS = " .,:;!?…"
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _NO_DETAILS = AnswerDetails()
+_DETAILS = tuple(field.name for field in fields(AnswerDetails))
 # Control characters, and those that turn the direction of the text around them.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -73,11 +75,16 @@ def check_seq(seq: int) -> None:
 
 
 def title_of(text: str) -> str:
-    """Return the first 60 characters of a text, on one line.
+    """Return a text on one line, of at most 60 characters, cut between words where it can be.
 
     Control characters are left out, and those that turn the direction of the text around them.
     """
-    return " ".join(_UNSEEN.sub("", text).split())[:TITLE_LENGTH].rstrip()
+    line = " ".join(_UNSEEN.sub("", text).split())
+    if len(line) <= TITLE_LENGTH:
+        return line
+    words, _, _ = line[:TITLE_LENGTH].rpartition(" ")
+    cut = words if len(words) > TITLE_LENGTH // 2 else line[: TITLE_LENGTH - 1]
+    return f"{cut.rstrip(_STOPS)}…"
 
 
 def snippet(text: str, words: list[str]) -> str:
@@ -97,9 +104,21 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     """
     if not tool_calls:
         return None
-    packed = [asdict(call) for call in tool_calls]
+    packed = [without_nothing(call, ("account", "account_label")) for call in tool_calls]
     check_values(tool_calls=packed)
     return packed
+
+
+def without_nothing(record: Any, names: Collection[str]) -> dict[str, Any]:
+    """Return a dataclass as a dictionary, without those of the named fields that are None.
+
+    An older replica knows a new field only where something uses it.
+    """
+    return {
+        name: value
+        for name, value in asdict(record).items()
+        if value is not None or name not in names
+    }
 
 
 def unpack_tools(packed: list[dict[str, Any]] | None) -> tuple[ToolRecord, ...]:
@@ -114,11 +133,17 @@ def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
     """
     if details is None or details == _NO_DETAILS:
         return None
-    packed = {name: value for name, value in asdict(details).items() if value}
+    # Not `asdict` of all: it would copy the receipt, which names each message of the window.
+    values = ((name, getattr(details, name)) for name in _DETAILS)
+    packed = {name: _packed(value) for name, value in values if value}
     if not packed:
         return None
     check_values(details=packed)
     return packed
+
+
+def _packed(value: Any) -> Any:
+    return [asdict(item) for item in value] if isinstance(value, tuple) else value
 
 
 def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
@@ -152,5 +177,6 @@ def check_values(**fields: Any) -> None:
         except (TypeError, ValueError, RecursionError):
             raise InvalidTextError(field) from None
         # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
-        if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        has_nul = r"\u0000" in text and re.search(r"(?<!\\)(?:\\\\)*\\u0000", text)
+        if has_nul or not storable(text):
             raise InvalidTextError(field)

@@ -1,12 +1,13 @@
 #!/bin/sh
-# usage: scripts/venv.sh LOCK
-# Makes .venv with the system's Python and installs LOCK into it, unless that very LOCK is
+# usage: scripts/venv.sh LOCK [FOLDER]
+# Makes FOLDER (.venv) with the system's Python and installs LOCK into it, unless that very LOCK is
 # installed already. Safe to interrupt and to repeat. PYTHON=… chooses the interpreter.
 set -eu
 
 lock=$1
-stamp=.venv/installed-$lock
-py=.venv/bin/python
+folder=${2:-.venv}
+stamp=$folder/installed-$(basename "$lock")
+py=$folder/bin/python
 uv_version=0.13.8
 
 fail() {
@@ -26,9 +27,9 @@ find_python() {
 
 make_venv() {
     python=$(find_python)
-    echo "making .venv with $("$python" --version)"
-    "$python" -m venv .venv >/dev/null 2>&1 && return
-    rm -rf .venv
+    echo "making $folder with $("$python" --version)"
+    "$python" -m venv "$folder" >/dev/null 2>&1 && return
+    rm -rf "$folder"
     fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
 }
 
@@ -58,11 +59,11 @@ bring_uv() {
 
 if ! "$py" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     # Absent, half made, or its Python has gone.
-    rm -rf .venv
+    rm -rf "$folder"
     make_venv
 fi
 if ! cmp -s "$lock" "$stamp"; then
-    echo "installing $lock into .venv; the first time takes a minute"
+    echo "installing $lock into $folder; the first time takes a minute"
     rm -f "$stamp"
     install || fail "installing $lock failed; see above"
     cp "$lock" "$stamp"

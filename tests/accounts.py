@@ -33,7 +33,7 @@ async def connected(app: Served, double: Composio, owner: str, toolkit: str = "a
     user = ConnectionUser.of_owner(owner)
     account = double.add_account(user.value, toolkit)
     store, ticket = ConnectionStore(database), secrets.token_urlsafe(32)
-    await store.offer(owner, ticket, toolkit)
+    await store.offer(owner, ticket, toolkit, user.value)
     assert await store.begin(owner, ticket, digest("a browser"), account)
     connection = await store.find(owner, ticket)
     assert connection is not None

@@ -1,5 +1,6 @@
 """Fixtures and hooks of all tests: a clean environment, their order, unchanged log levels."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.logbook import levels_now
 HERE = Path(__file__).parent
 LAST = {"durability": 1, "isolation": 2, "hostile": 3, "contract": 4, "unit": 5}
 FOREIGN = ("GRADIO_", "LANGSMITH_", "LANGCHAIN_", "OPENAI_", PREFIX)
+
+
+gc.disable()  # imports and collection make a million objects and hardly any garbage
 
 
 def _clear_environment() -> None:
@@ -41,6 +45,14 @@ hypothesis.settings.load_profile("untimed")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow folders first, so that the processes of pytest-xdist end at about the same time."""
     items.sort(key=lambda item: LAST.get(item.path.relative_to(HERE).parts[0], 0))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of the garbage collections during the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,6 @@ def _postgres() -> Iterator[Any]:
 async def take_over(database: Database, owner: str, from_owner: str) -> int:
     """Let `owner` sign in and take over the data of `from_owner`; return the number of conversations."""
     holdings = await ConversationMemoryManager(database).holdings(from_owner)
-    taking = Taking(from_owner, holdings.digest)
+    taking = Taking(from_owner, holdings.digest, lambda _, sealed: f"{sealed} for {owner}")
     await Logins(database).begin(owner, secrets.token_hex(16), taking=taking)
     return holdings.conversations

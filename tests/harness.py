@@ -6,7 +6,7 @@ import itertools
 import random
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +16,14 @@ import aiohttp
 import orjson
 import uvicorn
 
+from cmw_agent import Agent
 from cmw_agent.cli.serve import KEEP_ALIVE_SECONDS
 from cmw_agent.config.settings import Settings
-from cmw_agent.config.validators import sqlite_url
+from cmw_agent.config.validators import KeyLimits, sqlite_url
 from cmw_agent.server.build import Application, Parts, build_app
 from cmw_agent.server.connection_bounds import ConnectionBounds, Deadlines
 from cmw_agent.server.http_protocol import protocol_for
+from cmw_agent.web.page.operator_part import PagePart
 from tests.databases import put_migrated
 from tests.doubles import waiting
 
@@ -53,6 +55,7 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
         "turns_per_address": 0,
         "turns_at_once": 0,
         "address_share": 1,
+        "key_limits": (KeyLimits("*", 0, 0, 0),),
         # otherwise the app asks the endpoint for it, which counts as a request
         "user_field": "safety_identifier",
         # the page's conversations would be named by a further request, and tests count requests
@@ -72,16 +75,24 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def served(
-    settings: Settings, parts: Parts | None = None, deadlines: Deadlines | None = None
+    settings: Settings,
+    parts: Parts | None = None,
+    deadlines: Deadlines | None = None,
+    agents: Sequence[Agent] = (),
+    port: int = 0,
+    page_part: PagePart | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve the app on a free port of 127.0.0.1, in this event loop, for the block.
+    """Serve the app on 127.0.0.1, in this event loop, for the block.
 
     Args:
         settings: The app's settings.
         parts: The classes that the app is built from; tests of the oracles replace some by broken ones.
         deadlines: The connections' time limits.
+        agents: Agents in Python.
+        port: Where it listens; 0 for a free port.
+        page_part: What stands beside the chat.
     """
-    application = build_app(settings, parts or Parts())
+    application = build_app(settings, parts or Parts(), agents, page_part=page_part)
     if settings.database_url.get_secret_value() == sqlite_url(settings.data_dir):
         put_migrated(settings.data_dir / "chat.db")
     config = uvicorn.Config(
@@ -90,7 +101,7 @@ async def served(
             ConnectionBounds(application.runtime.budgets, settings.trust_proxy, deadlines)
         ),
         host="127.0.0.1",
-        port=0,
+        port=port,
         log_config=None,
         access_log=False,
         lifespan="on",

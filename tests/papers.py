@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import docx
@@ -14,6 +15,25 @@ def word(text: str) -> bytes:
     """Return a Word document."""
     document, out = docx.Document(), io.BytesIO()
     document.add_paragraph(text)
+    document.save(out)
+    return out.getvalue()
+
+
+def word_with_picture(text: str) -> bytes:
+    """Return a Word document that holds a picture."""
+    document, out = docx.Document(), io.BytesIO()
+    document.add_paragraph(text)
+    document.add_picture(io.BytesIO(picture()))
+    document.save(out)
+    return out.getvalue()
+
+
+def word_with_margins(text: str, header: str, footer: str) -> bytes:
+    """Return a Word document with a header and a footer."""
+    document, out = docx.Document(), io.BytesIO()
+    document.add_paragraph(text)
+    document.sections[0].header.paragraphs[0].text = header
+    document.sections[0].footer.paragraphs[0].text = footer
     document.save(out)
     return out.getvalue()
 
@@ -71,6 +91,15 @@ def archive(**entries: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zip_file:
         zip_file.writestr("word/document.xml", "<w/>")
+        for name, content in entries.items():
+            zip_file.writestr(name, content)
+    return out.getvalue()
+
+
+def zipped(entries: Mapping[str, bytes]) -> bytes:
+    """Return a zip archive."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, content in entries.items():
             zip_file.writestr(name, content)
     return out.getvalue()

@@ -9,7 +9,11 @@ from typing import Any
 import aiohttp
 import orjson
 
-from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
+from cmw_agent.channels.whatsapp.authentication import META_HEADER as HEADER
+from cmw_agent.channels.whatsapp.authentication import BodySignature as Signatures
+from cmw_agent.channels.whatsapp.bridges.own import OwnBridge
+from cmw_agent.channels.whatsapp.cloud_webhook import read_messages
+from cmw_agent.channels.whatsapp.inbound import InboundDelivery, invalid
 from cmw_agent.config.settings import Settings
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge
 from tests.doubles.whatsapp_cloud import NUMBER_ID, Cloud
@@ -25,6 +29,7 @@ GROUP = "120363000000000001@g.us"
 def whatsapp_settings(folder: Path, bridge: Bridge | None = None, **changes: Any) -> Settings:
     """Return settings of an app behind a WPPConnect bridge."""
     values: dict[str, Any] = {"whatsapp_secret": SECRET, "api_keys": f"operator:{KEY}"}
+    values["whatsapp_groups"] = "all"
     if bridge is not None:
         values |= {"whatsapp_bridge_url": bridge.url, "whatsapp_bridge_token": TOKEN}
     return settings_for(folder, **(values | changes))
@@ -84,6 +89,15 @@ def cloud_message(sender: str, kind: str = "text", /, **part: Any) -> dict[str, 
         "type": kind,
         kind: part,
     }
+
+
+def parsed(body: object, number_id: str | None = None) -> list[InboundDelivery]:
+    """Return the messages of a body of the own bridge or of the Cloud API."""
+    if not isinstance(body, dict):
+        raise invalid("a JSON object")
+    if "entry" in body:
+        return [InboundDelivery(item) for item in read_messages(body, number_id)]
+    return OwnBridge([], token="", session="default", numbers=()).parse(body)
 
 
 async def deliver(

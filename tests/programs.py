@@ -45,9 +45,13 @@ CHROMIUM = Program(
 )
 NGINX = Program(("nginx",), "nginx", SBIN)
 REDIS = Program(("redis-server",), "redis-server")
+PGBOUNCER = Program(("pgbouncer",), "pgbouncer", SBIN)
+CADDY = Program(("caddy",), "caddy")
+HAPROXY = Program(("haproxy",), "haproxy", SBIN)
+TESSERACT = Program(("tesseract",), "tesseract-ocr")
 NODE = Program(("node", "nodejs"), "nodejs")
 NPM = Program(("npm",), "npm")
-ALL = (CHROMIUM, NGINX, REDIS, NODE, NPM)
+ALL = (CHROMIUM, NGINX, REDIS, PGBOUNCER, CADDY, HAPROXY, TESSERACT, NODE, NPM)
 
 
 class ProgramMissingError(Exception):

@@ -4,14 +4,19 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ValidationError
 
+from cmw_agent.agent.client_tools import ClientTools
+from cmw_agent.agent.progress import ToolProgress
+from cmw_agent.agent.questions import RunQuestions
 from cmw_agent.core.errors import ModelFailedError, UserError
-from cmw_agent.core.events import FinishReason, ToolFinished, ToolStarted
+from cmw_agent.core.events import ClientToolsCalled, FinishReason, ToolFinished, ToolStarted
+from cmw_agent.language import wording
 from cmw_agent.llm.chat_model import (
     ChatModel,
     HistoryMessage,
@@ -20,17 +25,19 @@ from cmw_agent.llm.chat_model import (
 )
 from cmw_agent.llm.message_end import finish_reason_of
 from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.recording.tape import RunTape
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.argument_checks import ArgumentChecker
 from cmw_agent.tools.builtin import BUILT_IN
-from cmw_agent.tools.toolset import Toolset
+from cmw_agent.tools.search import named_call
+from cmw_agent.tools.toolset import ToolResult, Toolset
 
 MODEL_CALLS, TOOL_CALLS = 12, 25  # of one run
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
 MAX_QUOTED = 1_000  # characters of malformed arguments that the model is shown
 DENIED = "The user denied this call. Do not try it again unless they ask for it."
 EXPIRED = "The user did not approve this call in time, so it was not made."
-TOO_MANY_STEPS = (
+TOO_MANY_STEPS = wording(
     "The model called tools again and again without an answer; please ask in another way."
 )
 NO_MORE_CALLS = "Tool call limit exceeded. Do not make additional tool calls."
@@ -48,7 +55,12 @@ class RunContext:
         toolset: The owner's connected tools.
         gate: Asks the owner before a call that may change something outside; without one such
             calls are denied.
+        client_tools: Tools that the caller runs itself.
+        conversation_id: The conversation; None where nothing is stored.
+        request_id: Names the request in the logs.
+        summary: Summary of what was said before the history; empty without one.
         call_ids: The ids that events have used, each with the number of its last repetition.
+        tape: Takes what the run is given, sends and gets; None where nothing is recorded.
 
     Raises:
         ValueError: The owner is empty.
@@ -60,7 +72,12 @@ class RunContext:
     events: RunEvents = field(repr=False)
     toolset: Toolset | None = field(default=None, repr=False)
     gate: ApprovalGate | None = field(default=None, repr=False)
+    client_tools: ClientTools = field(default_factory=ClientTools, repr=False)
+    conversation_id: str | None = None
+    request_id: str = "-"
+    summary: str = field(default="", repr=False)
     call_ids: dict[str, int] = field(default_factory=dict, repr=False)
+    tape: RunTape | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.owner:
@@ -75,6 +92,13 @@ class RunContext:
         self.call_ids[call_id] = number
         self.call_ids.setdefault(name, 1)
         return name
+
+
+class AgentRunner(Protocol):
+    """Answers the last message of a conversation."""
+
+    async def run(self, context: RunContext, history: Sequence[HistoryMessage]) -> FinishReason:
+        """Answer; the answer reaches the run's events."""
 
 
 class ToolLoop:
@@ -103,6 +127,8 @@ class ToolLoop:
     async def run(self, context: RunContext, history: Sequence[HistoryMessage]) -> FinishReason:
         """Answer the last message of `history`; the answer reaches the run's events.
 
+        An answer that calls tools of the caller's ends the run, and none of its calls is run here.
+
         Returns:
             How the answer's last message ended.
 
@@ -112,15 +138,21 @@ class ToolLoop:
             UpstreamError: The model's server failed. Other models raise their own errors.
         """
         model, events = context.model, context.events
-        own = context.toolset.schemas if context.toolset is not None else ()
-        tools = [*self.tools, *own]
+        tools = self._offered(context)
+        if context.tape is not None:
+            context.tape.given(
+                context.instructions, context.summary, history, list(map(_schema, tools))
+            )
         answer = await complete_history(model, context.instructions, history, tools, events)
         if not _asks_for_tools(answer):
-            return finish_reason_of(answer)
+            return finish_reason_of(answer)  # most answers: no message need be made for LangChain
         messages: list[BaseMessage] = [SystemMessage(context.instructions)]
         messages += [exchange.message() for exchange in history]
         model_calls, tool_calls = 1, 0
         while _asks_for_tools(answer):
+            if returned := context.client_tools.calls_in(answer):
+                events.emit(ClientToolsCalled(returned))
+                break
             room = max(0, self._tool_calls - tool_calls)
             tool_calls += len(answer.tool_calls)
             messages += [answer, *_malformed(answer)]
@@ -131,6 +163,14 @@ class ToolLoop:
             answer = await complete(model, messages, tools, events)
             model_calls += 1
         return finish_reason_of(answer)
+
+    def _offered(self, context: RunContext) -> list[Any]:
+        toolset = context.toolset
+        own: list[Any] = [*self.tools, *(toolset.schemas if toolset is not None else ())]
+        if not context.client_tools.schemas:
+            return own
+        names = [*self._by_name, *(toolset.names if toolset is not None else ())]
+        return context.client_tools.offered(own, names)
 
     async def _call_tools(
         self, context: RunContext, calls: Sequence[ToolCall]
@@ -145,25 +185,38 @@ class ToolLoop:
 
     async def call_tool(self, context: RunContext, call: ToolCall) -> ToolMessage:
         """Run one call and report it; a failure is its result, so that the model can react to it."""
+        call = named_call(call, context.toolset)
         name, event_id = call["name"], context.event_id(call["id"] or "")
         context.events.emit(ToolStarted(event_id, name, dict(call["args"])))
+        if context.tape is not None:
+            context.tape.tool_started(event_id, name, call["args"])
         started = time.perf_counter()
-        tool, toolset, link = self._by_name.get(name), context.toolset, None
-        if tool is not None:
-            message = await _call_shared(context, tool, call)
-        elif toolset is not None and name in toolset.names:
-            faults = await self._checker.faults(_parameters(toolset, name), call["args"])
-            if faults:
-                message = _error(call, _wrong(call, faults))
-            else:
-                message, link = await _call_connected(context, toolset, call, event_id)
-        else:
-            known = ", ".join(self._by_name)
-            message = _error(call, f"Error: {name} is not a valid tool, try one of [{known}].")
+        message, result = await self._result(context, call, event_id)
         seconds = time.perf_counter() - started
         ok = message.status != "error"
-        context.events.emit(ToolFinished(event_id, name, str(message.text), ok, seconds, link))
+        link, account = (result.link, result.account) if result is not None else (None, None)
+        if context.tape is not None:
+            context.tape.tool_finished(event_id, str(message.text), ok=ok, link=link)
+        context.events.emit(
+            ToolFinished(event_id, name, str(message.text), ok, seconds, link, account)
+        )
         return message
+
+    async def _result(
+        self, context: RunContext, call: ToolCall, event_id: str
+    ) -> tuple[ToolMessage, ToolResult | None]:
+        """Return the message for the model, and the result of the connected tool, if one ran."""
+        name, toolset = call["name"], context.toolset
+        if (tool := self._by_name.get(name)) is not None:
+            return await _call_shared(context, tool, call), None
+        if toolset is None or name not in toolset.names:
+            known = ", ".join((*self._by_name, *context.client_tools.names))
+            unknown = f"Error: {name} is not a valid tool, try one of [{known}]."
+            return _error(call, unknown), None
+        faults = await self._checker.faults(toolset.parameters(name), call["args"])
+        if faults:
+            return _error(call, _wrong(call, faults)), None
+        return await _call_connected(context, toolset, call, event_id)
 
 
 async def _call_shared(context: RunContext, tool: BaseTool, call: ToolCall) -> ToolMessage:
@@ -181,47 +234,50 @@ async def _call_shared(context: RunContext, tool: BaseTool, call: ToolCall) -> T
         return _failed(call, TypeError())
     text = str(message.text)
     if len(text) > MAX_RESULT:
-        message.content = _cut(text)
+        message.content = cut_result(text)
     return message
 
 
 async def _call_connected(
     context: RunContext, toolset: Toolset, call: ToolCall, event_id: str
-) -> tuple[ToolMessage, str | None]:
-    """Return a connected tool's result, and the link that its user is to be shown."""
+) -> tuple[ToolMessage, ToolResult | None]:
+    """Return the message for the model, and the tool's own result; None where it did not run."""
     name, gate = call["name"], context.gate
     arguments: Mapping[str, Any] = dict(call["args"])
+    account = None
     changes = toolset.changes(name)
     if gate is None and changes:
         return _error(call, DENIED), None
     if gate is not None and gate.needed(name, changes=changes):
+        account = await toolset.account(name)
         try:
-            decision = await gate.ask(event_id, name, arguments, context.events.emit)
+            decision = await gate.ask(event_id, name, arguments, context.events.emit, account)
         except UserError as error:
             return _error(call, error.sentence), None
         arguments = decision.arguments
         if decision.answer != "approved":
             return _error(call, DENIED if decision.answer == "denied" else EXPIRED), None
+    progress = ToolProgress(event_id, name, context.events.emit)
+    questions = RunQuestions(context.gate, context.events)
     try:
-        result = await toolset.use(name, arguments)
+        result = await toolset.use(name, arguments, questions, progress.report, account)
     except Exception as error:  # noqa: BLE001 (its type becomes the call's result)
         return _failed(call, error), None
+    finally:
+        progress.close()
     status = "success" if result.ok else "error"
-    text = _cut(result.text)
+    text = cut_result(result.text)
     message = ToolMessage(text, name=name, tool_call_id=call["id"] or "", status=status)
-    return message, result.link
+    return message, result
+
+
+def _schema(tool: BaseTool | dict[str, Any]) -> dict[str, Any]:
+    return tool if isinstance(tool, dict) else convert_to_openai_tool(tool)
 
 
 def _asks_for_tools(answer: AIMessage) -> bool:
     """Return whether a message needs another one: it has calls, be they valid or not."""
     return bool(answer.tool_calls or answer.invalid_tool_calls)
-
-
-def _parameters(toolset: Toolset, name: str) -> Any:
-    """Return the JSON schema of a connected tool's arguments; None where there is none."""
-    schemas = (schema.get("function") for schema in toolset.schemas)
-    functions = (item for item in schemas if isinstance(item, Mapping))
-    return next((item.get("parameters") for item in functions if item.get("name") == name), None)
 
 
 def _wrong_arguments(call: ToolCall, error: ValidationError) -> str:
@@ -266,8 +322,11 @@ def _failed(call: ToolCall, error: Exception) -> ToolMessage:
 
 
 def _error(call: ToolCall, text: str) -> ToolMessage:
-    return ToolMessage(_cut(text), name=call["name"], tool_call_id=call["id"] or "", status="error")
+    return ToolMessage(
+        cut_result(text), name=call["name"], tool_call_id=call["id"] or "", status="error"
+    )
 
 
-def _cut(text: str) -> str:
+def cut_result(text: str) -> str:
+    """Return a tool's result as the model and the page get it: longer text is cut, with a mark."""
     return text if len(text) <= MAX_RESULT else text[:MAX_RESULT] + " […cut]"

@@ -7,6 +7,8 @@ from starlette.responses import Response
 from cmw_agent.channels.common.api_keys import Keys
 from cmw_agent.channels.common.callers import Callers
 from cmw_agent.channels.openai.completions import Completions
+from cmw_agent.channels.openai.relayed import RelayedRoutes
+from cmw_agent.channels.openai.responses import Responses
 from cmw_agent.channels.rest import openapi
 from cmw_agent.channels.rest.dependencies import ConversationLookup
 from cmw_agent.channels.rest.imports import RestImports
@@ -28,13 +30,16 @@ def add_rest(app: FastAPI, services: Runtime, callers: Callers, keys: Keys) -> N
     """
     lookup = ConversationLookup(services, callers)
     rest = Rest(lookup)
+    completions = Completions(lookup, rest)
     routers = (
         rest.router(keys),
         RestSessions(lookup).router(keys),
         RestImports(lookup).router(keys),
         RestShares(lookup).router(keys),
         RestVersions(lookup, rest).router(keys),
-        Completions(lookup, rest).router(keys),
+        completions.router(keys),
+        Responses(completions).router(keys),
+        RelayedRoutes(lookup).router(keys),
     )
     routes = [route for router in routers for route in router.routes]
     for router in (*routers, _preflights(keys, routers), openapi.router(routes)):

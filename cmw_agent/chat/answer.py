@@ -10,6 +10,7 @@ from cmw_agent.core.events import (
     AnswerNoted,
     ApprovalRequested,
     ApprovalSettled,
+    ClientToolsCalled,
     ModelSwitched,
     PictureReceived,
     PictureStored,
@@ -19,10 +20,12 @@ from cmw_agent.core.events import (
     TextWasThinking,
     ThinkingDelta,
     ToolFinished,
+    ToolProgressed,
     ToolStarted,
     TurnEvent,
     UsageReported,
 )
+from cmw_agent.language import joined
 from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
 
 MAX_SOURCES = 100  # of one answer
@@ -40,6 +43,7 @@ class AnswerAccumulator:
         output_tokens: The same.
         has_estimates: Whether some of these tokens are estimated.
         running: Tool calls that run, by call id.
+        progress: What they have reported last, by call id; nobody stores it.
         approvals: Tool calls that wait for their owner's decision, by approval id.
         thoughts: Pieces of what the model thought.
         sources: What the answer cites.
@@ -58,6 +62,7 @@ class AnswerAccumulator:
     output_tokens: int | None = None
     has_estimates: bool = False
     running: dict[str, ToolStarted] = field(default_factory=dict)
+    progress: dict[str, ToolProgressed] = field(default_factory=dict)
     approvals: dict[str, ApprovalRequested] = field(default_factory=dict)
     thoughts: list[str] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
@@ -125,7 +130,8 @@ class AnswerAccumulator:
         if self.sources:
             events.append(SourcesCited(tuple(self.sources)))
         events += self.stored_pictures
-        return [*events, *self.running.values(), *self.approvals.values()]
+        running, waiting = self.running.values(), self.approvals.values()
+        return [*events, *running, *self.progress.values(), *waiting]
 
     def add(self, event: AgentEvent | PictureStored) -> None:
         """Fold one event of the agent in, or a picture that was stored."""
@@ -146,7 +152,14 @@ class AnswerAccumulator:
                 self._count(event)
             case AnswerNoted(sentence):
                 self.add_note(sentence)
-            case SourcesCited() | PictureReceived() | PictureStored() | ModelSwitched():
+            case (
+                SourcesCited()
+                | PictureReceived()
+                | PictureStored()
+                | ModelSwitched()
+                | ClientToolsCalled()
+                | ToolProgressed()
+            ):
                 self._add_further(event)
             case _:
                 self._end_thought()
@@ -155,7 +168,7 @@ class AnswerAccumulator:
     def add_note(self, sentence: str) -> None:
         """Add a sentence to the note, once."""
         if sentence not in (self.note or ""):
-            self.note = f"{self.note} {sentence}" if self.note else sentence
+            self.note = joined(self.note, sentence)
 
     def _add_call(
         self, event: ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled
@@ -169,16 +182,24 @@ class AnswerAccumulator:
                 self.approvals.pop(approval_id, None)
                 if (call := self.running.get(call_id)) is not None:
                     self.running[call_id] = ToolStarted(call_id, call.name, arguments)
-            case ToolFinished(call_id, name, result, ok, seconds, link):
+            case ToolFinished(call_id, name, result, ok, seconds, link, account):
                 begun = self.running.pop(call_id, None)
+                self.progress.pop(call_id, None)
                 arguments = dict(begun.arguments) if begun is not None else {}
                 duration_ms = round(seconds * 1000)
+                own = (account.account_id, account.label) if account is not None else ()
                 self.tools.append(
-                    ToolRecord(call_id, name, arguments, result, ok, duration_ms, link)
+                    ToolRecord(call_id, name, arguments, result, ok, duration_ms, link, *own)
                 )
 
     def _add_further(
-        self, event: SourcesCited | PictureReceived | PictureStored | ModelSwitched
+        self,
+        event: SourcesCited
+        | PictureReceived
+        | PictureStored
+        | ModelSwitched
+        | ClientToolsCalled
+        | ToolProgressed,
     ) -> None:
         match event:
             case SourcesCited(sources):
@@ -191,6 +212,10 @@ class AnswerAccumulator:
             case ModelSwitched(failed, model):
                 first = failed if self.switched is None else self.switched.failed
                 self.switched = ModelSwitched(first, model)
+            case ToolProgressed(call_id) if call_id in self.running:
+                self.progress[call_id] = event
+            case _:
+                pass  # calls of the caller's tools are the caller's
 
     def _end_thought(self) -> None:
         if self._thinks_since is not None:

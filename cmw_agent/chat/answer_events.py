@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cmw_agent.chat.turn import CommandReply
@@ -10,13 +11,16 @@ from cmw_agent.core.events import (
     AgentEvent,
     ApprovalRequested,
     ApprovalSettled,
+    ClientToolsCalled,
     ModelSwitched,
     PictureStored,
     Source,
     SourcesCited,
     TextDelta,
     ThinkingDelta,
+    ToolAccount,
     ToolFinished,
+    ToolProgressed,
     ToolStarted,
     TurnEvent,
     TurnFinished,
@@ -48,19 +52,19 @@ def storable(event: AgentEvent) -> AgentEvent:
             return ModelSwitched(sanitize_json(failed), sanitize_json(model))
         case ToolStarted(call_id, name, arguments):
             return ToolStarted(sanitize_json(call_id), sanitize_json(name), _plain(arguments))
-        case ToolFinished(call_id, name, result, ok, seconds, link):
-            return ToolFinished(
-                sanitize_json(call_id),
-                sanitize_json(name),
-                sanitize_json(result),
-                ok,
-                seconds,
-                link,
+        case ToolFinished(call_id, name, result):
+            return replace(
+                event,
+                call_id=sanitize_json(call_id),
+                name=sanitize_json(name),
+                result=sanitize_json(result),
             )
         case ApprovalSettled(call_id, answer, arguments, approval_id):
             return ApprovalSettled(sanitize_json(call_id), answer, _plain(arguments), approval_id)
-        case ApprovalRequested(call_id, name, approval_id):
-            return ApprovalRequested(sanitize_json(call_id), sanitize_json(name), approval_id)
+        case ClientToolsCalled(calls):
+            return ClientToolsCalled(tuple(map(_plain, calls)))
+        case ApprovalRequested(call_id, name) | ToolProgressed(call_id, name):
+            return replace(event, call_id=sanitize_json(call_id), name=sanitize_json(name))
     return event
 
 
@@ -83,7 +87,10 @@ def tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
     for call in calls:
         events.append(ToolStarted(call.id, call.name, call.arguments))
         seconds = call.duration_ms / 1000
-        events.append(ToolFinished(call.id, call.name, call.result, call.ok, seconds, call.link))
+        account = ToolAccount(call.account, call.account_label or "") if call.account else None
+        events.append(
+            ToolFinished(call.id, call.name, call.result, call.ok, seconds, call.link, account)
+        )
     return events
 
 

@@ -9,7 +9,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import ApprovalRequested, ApprovalSettled, EventSink
+from cmw_agent.core.events import ApprovalRequested, ApprovalSettled, EventSink, ToolAccount
 from cmw_agent.tools.approvals import Decision, PendingApproval
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.errors import StoreError
@@ -63,7 +63,12 @@ class TurnApprovalGate:
         return changes or settings.approval == "all"
 
     async def ask(
-        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        emit: EventSink,
+        account: ToolAccount | None = None,
     ) -> Decision:
         """Wait for the owner's decision; where nobody can be asked, it is a denial.
 
@@ -72,6 +77,7 @@ class TurnApprovalGate:
             name: Of the tool.
             arguments: Those of the model.
             emit: Gets the question, and the decision.
+            account: The account with which the call will be made, where the owner has several.
 
         Raises:
             RateLimitError, BudgetFullError: Too many calls wait.
@@ -79,7 +85,7 @@ class TurnApprovalGate:
         if not self._can_ask:
             return Decision("denied", dict(arguments))
         owner, conversation = self._session.owner, self._ticket.conversation_id
-        approval_id = ""
+        approval_id, label = "", account.label if account is not None else None
 
         async def opened(pending: PendingApproval) -> bool:
             nonlocal approval_id
@@ -90,7 +96,10 @@ class TurnApprovalGate:
         self._stop_clock()
         try:
             decision = await self._dependencies.approvals.ask(
-                owner, conversation, call_id, name, arguments, self._session.address, opened
+                *(owner, conversation, call_id, name, arguments),
+                account_label=label,
+                address=self._session.address,
+                opened=opened,
             )
         finally:
             self._start_clock()
@@ -111,7 +120,9 @@ class TurnApprovalGate:
         async with self._storing:
             waiting = self._dependencies.approvals.pending(owner, ticket.conversation_id)
             questions = [
-                StoredQuestion(p.approval_id, p.call_id, p.name, dict(p.arguments), p.until)
+                StoredQuestion(
+                    p.approval_id, p.call_id, p.name, dict(p.arguments), p.until, p.account
+                )
                 for p in waiting
             ]
             with contextlib.suppress(StoreError):  # it can be decided here alone

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from cmw_agent.core.errors import NotFoundError
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
 from memory.records import StoredDecision
@@ -21,7 +22,7 @@ Opened = Callable[[PendingApproval], Awaitable[bool]]
 class NotWaitingError(NotFoundError):
     """No such call waits: it is another's, was decided, or its time is up; one answer for all."""
 
-    sentence = "This question is not open any more; please look at the conversation."
+    sentence = wording("This question is not open any more; please look at the conversation.")
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class ApprovalRegistry:
         arguments: Mapping[str, Any],
         address: str | None = None,
         opened: Opened | None = None,
+        account_label: str | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
 
@@ -72,14 +74,16 @@ class ApprovalRegistry:
             address: The network address that the turn came from, if there is one.
             opened: Gets the call as soon as it can be decided; returns whether it is stored, so that
                 other processes can decide it.
+            account_label: What the account is called with which the call will be made, if one is named.
 
         Raises:
             RateLimitError, BudgetFullError: Too many calls wait, of the owner, from the address, or of all.
         """
         with self._budgets.take("approvals", owner, address):
-            approval_id = f"{secrets.token_hex(16)}.{_digest(owner, conversation, name, arguments)}"
+            digest = _digest(owner, conversation, name, arguments, account_label)
+            until = self._clock() + self._seconds
             pending = PendingApproval(
-                approval_id, call_id, name, arguments, self._clock() + self._seconds
+                f"{secrets.token_hex(16)}.{digest}", call_id, name, arguments, until, account_label
             )
             return await self._wait(owner, conversation, pending, opened)
 
@@ -180,9 +184,17 @@ class ApprovalRegistry:
         return None if call is None or call.decision.done() else call
 
 
-def _digest(owner: str, conversation: str, name: str, arguments: Mapping[str, Any]) -> str:
+def _digest(
+    owner: str, conversation: str, name: str, arguments: Mapping[str, Any], account: str | None
+) -> str:
     """Return SHA-256 over what the owner is shown, as canonical JSON, in hex."""
-    content = {"account": owner, "conversation": conversation, "tool": name, "arguments": arguments}
+    content = {
+        "account": owner,
+        "conversation": conversation,
+        "tool": name,
+        "arguments": arguments,
+        "connected_account": account,
+    }
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
     except (ValueError, TypeError, RecursionError):

@@ -40,7 +40,7 @@ class ApprovalService:
         with mapped_store_errors():
             running = await memory.running_answer(principal.id, conversation)
         return [
-            PendingApproval(q.approval_id, q.call_id, q.name, q.arguments, q.until)
+            PendingApproval(q.approval_id, q.call_id, q.name, q.arguments, q.until, q.account)
             for q in (running.questions if running is not None else ())
         ]
 

@@ -16,6 +16,8 @@ from cmw_agent.llm.chat_model import HistoryMessage
 from memory.conversations.context_window import cost, surplus
 from memory.records import ContextMessage, ContextState, TurnTicket
 
+# What models are given for a message without a text whose files they do not get.
+FILES_ALONE = "[Files]"
 MAX_ENTRIES = 1_000  # of one process, the most recently used; each holds one window
 
 
@@ -104,12 +106,17 @@ class ContextCache:
             oldest.transcript = None
 
 
+def history_message(message: ContextMessage) -> HistoryMessage:
+    """Return a stored message as an endpoint takes it: no endpoint takes an empty one."""
+    return HistoryMessage(message.role, message.content or FILES_ALONE)
+
+
 def _new_context(ticket: TurnTicket) -> CachedContext:
     return CachedContext(
         ticket.conversation_id,
         seq=ticket.user_seq,
         messages=list(ticket.window),
-        exchanges=[HistoryMessage(message.role, message.content) for message in ticket.window],
+        exchanges=list(map(history_message, ticket.window)),
         summary=ticket.summary,
         summarized_through_seq=ticket.summarized_through_seq,
         conversation_created_at=ticket.conversation_created_at,
@@ -120,5 +127,5 @@ def _new_context(ticket: TurnTicket) -> CachedContext:
 def _add(context: CachedContext, messages: Iterable[ContextMessage]) -> None:
     for message in messages:
         context.messages.append(message)
-        context.exchanges.append(HistoryMessage(message.role, message.content))
+        context.exchanges.append(history_message(message))
         context.tokens += cost(message)

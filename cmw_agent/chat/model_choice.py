@@ -25,7 +25,7 @@ class ModelChoice:
     effort: Effort | Literal["auto"] | None = None
 
     @property
-    def asked_effort(self) -> Effort | None:
+    def requested_effort(self) -> Effort | None:
         """The effort to ask for; None for what the model's profile says."""
         return None if self.effort == AUTO else self.effort
 
@@ -39,12 +39,12 @@ class ModelChoice:
 
     def context(self, models: Models, agent: AgentProfile) -> dict[str, Any]:
         """Return what a conversation that begins with this choice keeps."""
-        kept: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
         if self.model is not None:
-            kept[MODEL] = models.choose(agent, self.model)
-        if self.asked_effort is not None:
-            kept[EFFORT] = self.asked_effort
-        return kept
+            changes[MODEL] = models.choose(agent, self.model)
+        if self.requested_effort is not None:
+            changes[EFFORT] = self.requested_effort
+        return changes
 
 
 def settle(
@@ -58,12 +58,12 @@ def settle(
         chosen: What the user chose with the message.
         context: What the conversation keeps.
     """
-    kept = ModelChoice.of(context.get(MODEL), context.get(EFFORT))
-    model = models.choose(agent, chosen.model, kept.model)
+    stored = ModelChoice.of(context.get(MODEL), context.get(EFFORT))
+    model = models.choose(agent, chosen.model, stored.model)
     changes: dict[str, Any] = {}
-    if chosen.model is not None and model != models.choose(agent, kept.model):
+    if chosen.model is not None and model != models.choose(agent, stored.model):
         changes[MODEL] = model
-    effort = chosen.asked_effort if chosen.effort else kept.asked_effort
-    if effort != kept.effort:
+    effort = chosen.requested_effort if chosen.effort else stored.requested_effort
+    if effort != stored.effort:
         changes[EFFORT] = effort
     return model, effort, changes

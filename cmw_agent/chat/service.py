@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import SecretStr
+
+from cmw_agent.agent.client_tools import ClientTools
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import ContextCache
@@ -21,6 +24,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NewMessage, Regeneration, StoredTurn, StoredTurnServices
+from cmw_agent.chat.suggester import Suggester
 from cmw_agent.chat.summarizer import Summarizer
 from cmw_agent.chat.titler import Titler
 from cmw_agent.chat.turn import Turn, TurnReader
@@ -37,8 +41,10 @@ from cmw_agent.core.errors import (
 from cmw_agent.core.sanitize import validate_message
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import BudgetKind, Hold
-from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.limits.limiter import KeyBudget
+from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage
 from cmw_agent.observability.observers import refusal_kind
 from memory.errors import StoreError
 
@@ -74,6 +80,7 @@ class ChatService:
         self._keeper: asyncio.Task[None] | None = None
         self._summaries = Summarizer(dependencies)
         self.titles = Titler(dependencies)
+        self.suggester = Suggester(dependencies)
         self._contexts = ContextCache(dependencies.settings.history_tokens)
         self._stored_turns = StoredTurnServices(dependencies, self._contexts, commands)
         self._open = True
@@ -107,18 +114,45 @@ class ChatService:
         refusal = self._dependencies.budgets.refusal(TURNS, principal.id, address)
         return self._counted(refusal) if refusal is not None else None
 
-    async def admit(self, principal: Principal, address: str | None) -> None:
-        """Count a message that is about to come, for its user and for the address it is from.
+    async def admit(
+        self, principal: Principal, address: str | None, key_budget: KeyBudget | None = None
+    ) -> None:
+        """Count a message that is about to come, for its user, its key and the address it is from.
 
         Each channel asks for this once, before the turn.
 
         Raises:
-            RateLimitError: The user, or the address, has sent enough for now.
+            RateLimitError: The user, the key or the address has sent enough for now.
         """
         try:
-            await self._dependencies.limits.admit(principal.id, address)
+            await self._dependencies.limits.admit(principal.id, address, key_budget)
         except UserError as error:
             raise self._counted(error) from None
+
+    @contextlib.asynccontextmanager
+    async def slot(
+        self, principal: Principal, address: str | None, key_budget: KeyBudget | None
+    ) -> AsyncIterator[None]:
+        """Hold what one answer takes, for a request to the model's server that is no turn.
+
+        Raises:
+            RateLimitError, BudgetFullError: As many answers as may be are being written.
+        """
+        self._require_open()
+        dependencies = self._dependencies
+        try:
+            hold = dependencies.budgets.take(TURNS, principal.id, address)
+        except UserError as error:
+            raise self._counted(error) from None
+        try:
+            async with dependencies.limits.slot(principal.id, key_budget):
+                yield
+        finally:
+            hold.release()
+
+    async def charge(self, principal: Principal, tokens: int, key_budget: KeyBudget | None) -> None:
+        """Add tokens that a request which is no turn has taken."""
+        await self._dependencies.limits.charge(principal.id, tokens, key_budget)
 
     def turn(
         self,
@@ -130,6 +164,8 @@ class ChatService:
         model: str | None = None,
         effort: str | None = None,
         context: Mapping[str, Any] | None = None,
+        parameters: ExtraBody = NO_EXTRA_BODY,
+        visitor_key: SecretStr | None = None,
         create: bool = True,
         outlives_readers: bool = False,
         request_id: str = "-",
@@ -138,7 +174,7 @@ class ChatService:
 
         Args:
             session: Whose turn it is, and in which conversation.
-            text: The message.
+            text: The message; it may be empty where it brings files.
             key: Names the request; 1 to 100 characters.
             files: Ids of the owner's own uploads that the message brings.
             model: The model that is to answer from now on in this conversation; others than
@@ -147,6 +183,8 @@ class ChatService:
                 a choice; one of `cmw_agent.config.model_values.EFFORTS`.
             context: What a conversation that begins with this turn keeps beside its messages;
                 no model sees it.
+            parameters: Parameters of chat completions for this answer, such as `temperature`.
+            visitor_key: The user's own key for the model; this turn alone has it.
             create: Whether a conversation that is not there is made; the turn is refused
                 otherwise.
             outlives_readers: Whether the turn goes on when nobody reads it any more, as far as the
@@ -154,11 +192,11 @@ class ChatService:
             request_id: Names the request in the logs.
 
         Raises:
-            InvalidMessageError: The text is empty, too long or not text.
+            InvalidMessageError: The text is empty without files, too long or not text.
             ConversationInUseError: A turn runs in this conversation already.
             RateLimitError, BudgetFullError: As many turns as may be run for the address, or for all.
         """
-        text = self._checked(text)
+        text = self._checked(text, may_be_empty=bool(files))
         request = NewMessage(
             _conversation_of(session),
             text,
@@ -166,6 +204,8 @@ class ChatService:
             ModelChoice.of(model, effort),
             context or {},
             create,
+            parameters,
+            visitor_key,
         )
         turn = Turn(
             key,
@@ -185,6 +225,7 @@ class ChatService:
         text: str | None = None,
         seq: int | None = None,
         expected_seq: int | None = None,
+        visitor_key: SecretStr | None = None,
         outlives_readers: bool = False,
         request_id: str = "-",
     ) -> TurnReader:
@@ -200,6 +241,7 @@ class ChatService:
                 last message without it.
             expected_seq: Sequence number of the user's last message, where that is checked: the
                 turn is refused when it is another one.
+            visitor_key: The user's own key for the model, as for `turn`.
             outlives_readers: Whether the turn runs on once nobody reads it, as for `turn`.
             request_id: Names the request in the logs.
 
@@ -208,7 +250,7 @@ class ChatService:
         """
         if text is not None:
             text = self._checked(text)
-        request = Regeneration(_conversation_of(session), text, seq, expected_seq)
+        request = Regeneration(_conversation_of(session), text, seq, expected_seq, visitor_key)
         turn = Turn(
             key,
             text or "",
@@ -227,6 +269,9 @@ class ChatService:
         instructions: str | None = None,
         model: str | None = None,
         effort: str | None = None,
+        parameters: ExtraBody = NO_EXTRA_BODY,
+        client_tools: ClientTools | None = None,
+        visitor_key: SecretStr | None = None,
         request_id: str = "-",
         is_private: bool = False,
     ) -> TurnReader:
@@ -236,28 +281,35 @@ class ChatService:
 
         Args:
             session: Whose answer it is, and which agent's.
-            messages: The conversation; its last message is the user's.
+            messages: The conversation, whose last message may be anybody's.
             instructions: What the model is told beside the agent's prompt.
             model: The model that is to answer, where it is not the agent's.
             effort: How much it is to think, where it has a choice.
+            parameters: Parameters of chat completions, such as `temperature`.
+            client_tools: Tools that the caller runs itself; calls of them end the answer.
+            visitor_key: The user's own key for the model, as for `turn`.
             request_id: Names the request in the logs.
             is_private: Whether the logs leave out the principal too.
 
         Raises:
-            InvalidMessageError: The last message is empty, too long or not text.
+            InvalidMessageError: The last message is the user's and empty, too long or not text.
             RateLimitError, BudgetFullError: As many turns as may be run for the address, or for all.
         """
         *earlier, last = messages
-        text = self._checked(str(last.content))
+        last = self._checked_message(last)
         self._require_open()
+        text = last.content if isinstance(last.content, str) else ""
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
-        history = [*earlier, HistoryMessage("user", text)]
+        history = [*earlier, last]
         strategy = StatelessTurn(
             self._dependencies,
             session,
             history,
             instructions,
             ModelChoice.of(model, effort),
+            parameters=parameters,
+            client_tools=client_tools,
+            visitor_key=visitor_key,
             is_private=is_private,
         )
         self._start(turn, strategy, self._take_slot(session))
@@ -338,6 +390,7 @@ class ChatService:
             turn.stop()
         await asyncio.gather(*(turn.ended() for turn in turns))
         await self.titles.close()
+        await self.suggester.close()
 
     async def close(self) -> None:
         """Begin no more turns, stop the running ones and wait until each is stored."""
@@ -364,13 +417,13 @@ class ChatService:
         """Return for how many seconds a session's turn runs on unread; None: until its end."""
         if not outlives_readers or self._settings.left_answers == "stop":
             return 0.0
-        return None if session.principal.is_kept else EPHEMERAL_SECONDS
+        return None if session.principal.is_stored else EPHEMERAL_SECONDS
 
     def _begin(
         self, session: LiveSession, turn: Turn, request: NewMessage | Regeneration
     ) -> TurnReader:
         if not 0 < len(turn.key) <= 100:
-            raise InvalidMessageError("The message's key must have 1 to 100 characters.")
+            raise InvalidMessageError(wording("The message's key must have 1 to 100 characters."))
         self._require_open()
         owner, conversation = session.owner, request.conversation
         first = self._turns.find(owner, conversation)
@@ -378,6 +431,7 @@ class ChatService:
             raise self._counted(ConversationInUseError())
         hold = self._take_slot(session)
         self._summaries.stop(session)
+        self.suggester.stop(owner, conversation)
         if isinstance(request, Regeneration):
             self.titles.stop(session.owner, request.conversation)
         strategy = StoredTurn(self._stored_turns, session, turn, request, first)
@@ -396,11 +450,24 @@ class ChatService:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="turn-keeper")
 
-    def _checked(self, text: str) -> str:
+    def _checked(self, text: str, *, may_be_empty: bool = False) -> str:
+        limit = self._settings.max_message_chars
         try:
-            return validate_message(text, self._settings.max_message_chars)
+            return validate_message(text, limit, may_be_empty=may_be_empty)
         except InvalidMessageError as error:
             raise self._counted(error) from None
+
+    def _checked_message(self, message: HistoryMessage) -> HistoryMessage:
+        """Return a message with its text checked where it is the user's."""
+        if message.role != "user":
+            return message
+        if isinstance(message.content, str):
+            return HistoryMessage("user", self._checked(message.content), message.fields)
+        parts = [
+            {**part, "text": self._checked(part["text"])} if part["type"] == "text" else part
+            for part in message.content
+        ]
+        return HistoryMessage("user", parts, message.fields)
 
     def _counted(self, error: UserError) -> UserError:
         """Return `error`; the observer counts that a message was not taken."""
@@ -414,6 +481,8 @@ class ChatService:
                 self._summaries.begin(runner.session, summary)
                 if summary.title is not None:
                     self.titles.begin(runner.session, summary.title)
+                if summary.exchange is not None:
+                    self.suggester.begin(runner.session, summary.exchange)
         finally:
             # Here and not after the task's end: a caller that sees it may begin the next turn.
             self._remove(turn, hold)

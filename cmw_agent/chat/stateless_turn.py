@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from pydantic import SecretStr
+
 from cmw_agent.agent.agent import Ask
+from cmw_agent.agent.client_tools import ClientTools
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.model_choice import ModelChoice
@@ -11,7 +14,7 @@ from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
-from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage
 from memory.records import TurnSignals
 
 NO_PICTURES = "(The model made a picture, which is not given where nothing is stored.)"
@@ -20,14 +23,18 @@ NO_PICTURES = "(The model made a picture, which is not given where nothing is st
 class StatelessTurn:
     """Has the agent answer what the caller has brought; otherwise as `StoredTurn`.
 
-    Connected tools are off: there is no conversation in which their user could be asked.
+    Connected tools are off, and of the agent's own those that change something: there is no
+    conversation in which their user could be asked.
 
     Args:
         dependencies: What turns share.
         session: Whose answer it is.
-        messages: The conversation; its last message is the user's.
+        messages: The conversation.
         instructions: What the model is told beside the agent's prompt, if anything.
         choice: The model that is to answer and its effort, where they are not the agent's.
+        parameters: Parameters of chat completions that the caller sets.
+        client_tools: Tools that the caller runs itself.
+        visitor_key: The user's own key for the model.
         is_private: Whether the logs name nobody.
     """
 
@@ -42,6 +49,9 @@ class StatelessTurn:
         instructions: str | None,
         choice: ModelChoice,
         *,
+        parameters: ExtraBody = NO_EXTRA_BODY,
+        client_tools: ClientTools | None = None,
+        visitor_key: SecretStr | None = None,
         is_private: bool = False,
     ) -> None:
         self.session = session
@@ -49,6 +59,10 @@ class StatelessTurn:
         self._messages = messages
         self._instructions = instructions
         self._choice = choice
+        self._parameters = parameters
+        self._visitor_key = visitor_key
+        self.has_visitor_key = False  # whether the requests to the model carry it
+        self._client_tools = client_tools or ClientTools()
         self.log_name = "-" if is_private else session.principal.log_name
 
     async def begin(self, profile: AgentProfile) -> Beginning:
@@ -62,12 +76,26 @@ class StatelessTurn:
     async def request(self, profile: AgentProfile, clock: asyncio.Timeout) -> AgentRequest:
         """Return what the agent is asked; no message is a command."""
         dependencies = self._dependencies
+        dependencies.require_open(profile, self._choice.model)
         model = dependencies.model(profile, self._choice.model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
-        answering = dependencies.catalog.run(
-            self.session.owner, profile, model, self._choice.asked_effort
+        answering = dependencies.run_models(
+            self.session,
+            profile,
+            model,
+            self._choice.requested_effort,
+            self._parameters,
+            visitor_key=self._visitor_key,
         )
-        ask = Ask(instructions=instructions, model=answering)
+        self.has_visitor_key = answering.has_visitor_key
+        tools = self._client_tools
+        ask = Ask(
+            instructions=instructions,
+            model=answering,
+            client_tools=tools,
+            toolset=dependencies.stateless_tools(self.session, profile),
+            runner=dependencies.own_agents.get(profile.id).runner,
+        )
         return AgentRequest(model, self._messages, ask)
 
     async def take_pictures(

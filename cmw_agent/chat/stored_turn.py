@@ -1,18 +1,22 @@
 """A turn that the memory stores: its message, its partial and its final answer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import SecretStr
 
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.answer_events import replayed
 from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
-from cmw_agent.chat.context_cache import CachedContext, ContextCache
-from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.context_cache import FILES_ALONE, CachedContext, ContextCache
+from cmw_agent.chat.context_receipt import context_receipt, with_answer
+from cmw_agent.chat.dependencies import PAGE, ChatDependencies
 from cmw_agent.chat.model_choice import ModelChoice, settle
+from cmw_agent.chat.suggester import Exchange
 from cmw_agent.chat.summarizer import SummaryRequest
 from cmw_agent.chat.titler import MAX_SEQ, TitleRequest
 from cmw_agent.chat.turn import (
@@ -23,21 +27,29 @@ from cmw_agent.chat.turn import (
     Turn,
     clear_cancellation,
 )
+from cmw_agent.chat.turn_recording import TurnRecording
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.running_turns import RunningTurn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import PictureStored, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
-from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.files.content import window_chars
+from cmw_agent.language import joined, wording
+from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage
 from cmw_agent.llm.fallback import RunModels
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
-from memory.records import ConversationOrigin, NewTurn, TurnSignals, TurnTicket
+from memory.records import (
+    AnswerDetails,
+    ConversationOrigin,
+    NewTurn,
+    TurnSignals,
+    TurnTicket,
+    utcnow,
+)
 
-CHARS_PER_TOKEN = 4
-PAGE = "web"  # the channel of the page
-NOT_KEPT = "A picture of this answer was not kept."
+NOT_KEPT = wording("A picture of this answer was not kept.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,8 @@ class NewMessage:
         choice: The model that is to answer from now on and its effort, if the user has chosen one.
         context: What a conversation that begins with it keeps beside its messages.
         create: Whether a conversation that is not there is made.
+        parameters: Parameters of chat completions that the caller sets for this answer.
+        visitor_key: The user's own key for the model, which is stored nowhere.
     """
 
     conversation: str
@@ -59,6 +73,8 @@ class NewMessage:
     choice: ModelChoice
     context: Mapping[str, Any]
     create: bool
+    parameters: ExtraBody
+    visitor_key: SecretStr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +86,14 @@ class Regeneration:
         text: Its edited form, if it was edited.
         seq: Sequence number of the message, or of an answer to it; None for the last message.
         expected_seq: Sequence number of the message that the user saw last, where it is checked.
+        visitor_key: The user's own key for the model, which is stored nowhere.
     """
 
     conversation: str
     text: str | None
     seq: int | None
     expected_seq: int | None
+    visitor_key: SecretStr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +144,9 @@ class StoredTurn:
         self._context: CachedContext | None = None
         self._model: str | None = None  # id of the first model of the run
         self._summary_models: RunModels | None = None
+        self._receipt: dict[str, Any] | None = None  # of what the model was given
+        self._recording: TurnRecording | None = None
+        self.has_visitor_key = False  # whether the requests to the model carry the user's own key
 
     @property
     def log_name(self) -> str:
@@ -193,6 +214,7 @@ class StoredTurn:
 
     def _new_turn(self, request: NewMessage, profile: AgentProfile) -> NewTurn:
         models = self._dependencies.catalog.models
+        self._dependencies.require_open(profile, request.choice.model)
         context = {**request.context, **request.choice.context(models, profile)}
         origin = ConversationOrigin(
             agent_id=profile.id,
@@ -208,7 +230,7 @@ class StoredTurn:
             request.text,
             self._turn.key,
             origin=origin if request.create else None,
-            model=profile.model,
+            model=profile.model if profile.uses_model else None,
             budget=self._dependencies.settings.history_tokens,
             known=self._contexts.known(self.session, request.conversation),
             files=request.files,
@@ -232,7 +254,7 @@ class StoredTurn:
         """Return what the agent is asked, or the answer where the message is a command.
 
         Args:
-            profile: Not read: a stored conversation has its own agent.
+            profile: The session's agent; the conversation's own is looked up where it differs.
             clock: The turn's time-out; it stands while the owner is asked for an approval.
 
         Raises:
@@ -242,13 +264,21 @@ class StoredTurn:
         dependencies, session, ticket = self._dependencies, self.session, self._ticket
         context = self._context = self._contexts.take(session, ticket)
         # A stored conversation's agent is its own, whatever the session says.
-        profile = await dependencies.profile(session, ticket.agent_id)
+        if profile.id != ticket.agent_id:
+            profile = await dependencies.profile(session, ticket.agent_id)
         if (reply := await self._run_command(context)) is not None:
             return reply
         models = await self._choose_model(profile)
-        model = self._model = models.current.id
+        model = models.current.id
+        self._model = model if profile.uses_model else None  # a graph has models of its own
         # A summary does without the effort that the user has chosen for the answer.
-        self._summary_models = dependencies.catalog.run(session.owner, profile, model)
+        self._summary_models = dependencies.run_models(
+            session, profile, model, visitor_key=self._request.visitor_key
+        )
+        is_stored = session.principal.is_stored
+        if is_stored and dependencies.threads is not None:
+            await dependencies.threads.begin(session.owner, ticket.conversation_id, profile.id)
+        self._recording = self._begun_recording(profile, models)
         gate = TurnApprovalGate(
             dependencies, session, self._turn, ticket, clock, can_ask=self._can_ask
         )
@@ -258,8 +288,37 @@ class StoredTurn:
             model=models,
             toolset=await dependencies.toolset(session, profile),
             gate=gate,
+            runner=dependencies.own_agents.get(profile.id).runner,
+            conversation_id=ticket.conversation_id if is_stored else None,
+            request_id=self._turn.request_id,
+            tape=self._recording.tape if self._recording is not None else None,
         )
-        return AgentRequest(model, await self._with_files(context), ask)
+        messages, notes, file_ids = await self._with_files(context)
+        tools = ask.toolset.names if ask.toolset is not None else ()
+        self._receipt = context_receipt(
+            ticket,
+            profile.id,
+            ask.instructions or "",
+            context,
+            file_ids=file_ids,
+            tools=tools,
+        )
+        return AgentRequest(model, messages, ask, notes)
+
+    def _begun_recording(self, profile: AgentProfile, models: RunModels) -> TurnRecording | None:
+        """Return the turn's recording; None where nothing of it is kept, or none is wanted."""
+        dependencies, session = self._dependencies, self.session
+        if dependencies.recorder is None or not session.principal.is_stored:
+            return None
+        return TurnRecording(
+            dependencies.recorder,
+            session.owner,
+            self._ticket,
+            profile,
+            dependencies.catalog.models,
+            models,
+            session.language.tag,
+        )
 
     async def _run_command(self, context: CachedContext) -> CommandReply | None:
         commands = self._commands
@@ -269,7 +328,7 @@ class StoredTurn:
         try:
             return await commands.run(self.session, command)
         except UserError as error:
-            return CommandReply(error.sentence)
+            return CommandReply(error.sentence_in(self.session.language))
 
     async def _choose_model(self, profile: AgentProfile) -> RunModels:
         """Return the models that answer; keep the user's new choice in the conversation."""
@@ -279,26 +338,39 @@ class StoredTurn:
         model, effort, changes = settle(catalog.models, profile, chosen, ticket.context)
         if changes:
             await session.memory.update_context(session.owner, ticket.conversation_id, changes)
-        return catalog.run(session.owner, profile, model, effort)
+        parameters = request.parameters if isinstance(request, NewMessage) else NO_EXTRA_BODY
+        models = self._dependencies.run_models(
+            session, profile, model, effort, parameters, visitor_key=request.visitor_key
+        )
+        self.has_visitor_key = models.has_visitor_key
+        return models
 
-    async def _with_files(self, context: CachedContext) -> list[HistoryMessage]:
-        """Return the context window, its messages with the content of their files."""
+    async def _with_files(
+        self, context: CachedContext
+    ) -> tuple[list[HistoryMessage], Sequence[str], Sequence[str]]:
+        """Return the context window, its messages with the content of their files.
+
+        And sentences on what the model is not given of them, where the question brings files; a
+        later one has the same left out. And the ids of the files.
+        """
         if not self._ticket.has_files:
-            return context.exchanges
+            return context.exchanges, (), ()
         dependencies, session = self._dependencies, self.session
         seqs = [message.seq for message in context.messages if message.role == "user"]
-        max_chars = dependencies.settings.history_tokens * CHARS_PER_TOKEN
         contents = await dependencies.files.contents(
-            session.principal, self._ticket.conversation_id, seqs, chars=max_chars
+            session.principal,
+            self._ticket.conversation_id,
+            seqs,
+            chars=window_chars(dependencies.settings),
         )
-        return [
-            HistoryMessage(
-                "user", [{"type": "text", "text": message.content}, *contents[message.seq]]
-            )
+        messages = [
+            HistoryMessage("user", [*_text_parts(message.content), *contents[message.seq]])
             if message.seq in contents
             else exchange
             for message, exchange in zip(context.messages, context.exchanges, strict=True)
         ]
+        left_out = contents.left_out if seqs and seqs[-1] in contents else ()
+        return messages, left_out, contents.file_ids
 
     async def take_pictures(
         self, answer: AnswerAccumulator, emit: Callable[[PictureStored], None]
@@ -311,7 +383,7 @@ class StoredTurn:
                     session.principal, f"picture-{number}", picture.data, session.address
                 )
             except UserError as error:
-                answer.add_note(f"{NOT_KEPT} {error.sentence}")
+                answer.add_note(joined(NOT_KEPT, error.sentence))
             else:
                 emit(PictureStored(file.file_id, file.name))
 
@@ -330,6 +402,19 @@ class StoredTurn:
         self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
     ) -> bool:
         """Store the answer and end the lease; return False where that was lost."""
+        recording, cassette = self._recording, None
+        if recording is not None:
+            cassette = await recording.save(finished, answer)
+        is_stored = await self._store_answer(finished, answer, latency_ms)
+        if recording is not None and cassette is not None and not is_stored:
+            # The conversation may be deleted: written before its end, the file is deleted with it,
+            # or here.
+            await recording.drop(cassette)
+        return is_stored
+
+    async def _store_answer(
+        self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
+    ) -> bool:
         return await self.session.memory.finish_turn(
             self.session.owner,
             self._ticket.turn_id,
@@ -346,8 +431,26 @@ class StoredTurn:
             tokens_estimated=answer.has_estimates,
             thinking=answer.thinking,
             finish_reason=finished.finish_reason,
-            details=answer.details,
+            details=self._details(finished, answer),
         )
+
+    def _details(self, finished: TurnFinished, answer: AnswerAccumulator) -> AnswerDetails:
+        """Return the answer's details, with its receipt where a model was asked."""
+        details = answer.details
+        if not finished.finish_reason:
+            # A finish reason has a sentence of its own, which is found again where it is read.
+            details = replace(details, note=finished.sentence)
+        if self._receipt is None:
+            return details
+        receipt = with_answer(
+            self._receipt,
+            at=utcnow(),
+            status=finished.outcome,
+            model=self._model_of(answer),
+            text=answer.text,
+            tools=answer.tools,
+        )
+        return replace(details, receipt=receipt)
 
     def _model_of(self, answer: AnswerAccumulator) -> str | None:
         """Return the id of the model that answered; None where no model was called."""
@@ -370,15 +473,31 @@ class StoredTurn:
         if self._summary_models is None:
             return None  # a command, which asks no model
         title = self._title_request(self._context, self._summary_models, text)
-        return SummaryRequest(self._context, self._summary_models, title)
+        exchange = self._exchange(self._context, self._summary_models, text)
+        return SummaryRequest(self._context, self._summary_models, title, exchange)
+
+    def _exchange(self, context: CachedContext, models: RunModels, answer: str) -> Exchange | None:
+        """Return what the next messages are suggested after; None where no page shows it."""
+        if self.session.channel != PAGE:
+            return None
+        return Exchange(self._ticket.conversation_id, _last_question(context), answer, models)
 
     def _title_request(
         self, context: CachedContext, models: RunModels, answer: str
     ) -> TitleRequest | None:
         """Return what names the conversation; None for one that is in no list of the page."""
         session, ticket, created_at = self.session, self._ticket, context.conversation_created_at
-        is_listed = session.channel == PAGE and session.principal.is_kept
+        is_listed = session.channel == PAGE and session.principal.is_stored
         if ticket.has_title or ticket.user_seq > MAX_SEQ or not is_listed or created_at is None:
             return None
-        questions = [message.content for message in context.messages if message.role == "user"]
-        return TitleRequest(ticket.conversation_id, created_at, questions[-1], answer, models)
+        question = _last_question(context)
+        return TitleRequest(ticket.conversation_id, created_at, question, answer, models)
+
+
+def _last_question(context: CachedContext) -> str:
+    questions = [message.content for message in context.messages if message.role == "user"]
+    return questions[-1] or FILES_ALONE
+
+
+def _text_parts(text: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text}] if text else []

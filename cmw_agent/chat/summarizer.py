@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from cmw_agent.chat.answer import AnswerAccumulator
-from cmw_agent.chat.context_cache import CachedContext
+from cmw_agent.chat.context_cache import CachedContext, history_message
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.suggester import Exchange
 from cmw_agent.chat.titler import TitleRequest
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import SessionKey
-from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.errors import log_fields
 from cmw_agent.llm.fallback import RunModels
 from memory.conversations.summaries import SummaryPart
@@ -43,11 +43,13 @@ class SummaryRequest:
         models: The conversation's model and those that may replace it: no other endpoint is sent
             its messages.
         title: Names the conversation; None where it has a title, or needs none.
+        exchange: What the next messages are suggested after; None where no page shows it.
     """
 
     context: CachedContext
     models: RunModels
     title: TitleRequest | None = None
+    exchange: Exchange | None = None
 
 
 class Summarizer:
@@ -145,7 +147,7 @@ class Summarizer:
             log.warning("no summary", cause=describe_exception(error), **log_fields(error))
 
     async def _ask(self, session: LiveSession, part: SummaryPart, models: RunModels) -> str | None:
-        messages = [HistoryMessage(message.role, message.content) for message in part.messages]
+        messages = list(map(history_message, part.messages))
         usage = AnswerAccumulator()
         try:
             async with asyncio.timeout(MAX_SECONDS):

@@ -13,7 +13,7 @@ from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import BIDI, CONTROLS, sanitize_json
 from cmw_agent.llm.errors import log_fields
 from cmw_agent.llm.fallback import RunModels
-from memory.validation import TITLE_LENGTH
+from memory.validation import title_of
 
 log = get_logger(__name__)
 
@@ -127,14 +127,5 @@ def title_in(text: str) -> str | None:
         title = " ".join(_MARKUP.sub("", line).split())
         title = _LABEL.sub("", title).strip(_QUOTES + " ").rstrip(".。").strip(_QUOTES + " ")
         if any(character.isalnum() for character in title):
-            return _cut(title)
+            return title_of(title)
     return None
-
-
-def _cut(title: str) -> str:
-    """Return a title of at most `TITLE_LENGTH` characters, cut between words where it can be."""
-    if len(title) <= TITLE_LENGTH:
-        return title
-    words, _, _ = title[:TITLE_LENGTH].rpartition(" ")
-    cut = words if len(words) > TITLE_LENGTH // 2 else title[: TITLE_LENGTH - 1]
-    return cut[: TITLE_LENGTH - 1] + "…"

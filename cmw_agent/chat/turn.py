@@ -11,7 +11,14 @@ from typing import Any, Self
 from cmw_agent.agent.agent import Ask
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TextDelta, ThinkingDelta, TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.events import (
+    TextDelta,
+    ThinkingDelta,
+    ToolProgressed,
+    TurnEvent,
+    TurnFinished,
+    TurnStarted,
+)
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.llm.chat_model import HistoryMessage
 
@@ -69,11 +76,13 @@ class AgentRequest:
         model: The model's name.
         messages: The conversation; its last message is the user's.
         ask: The rest.
+        notes: Sentences that stand below the answer, on what the model is not given.
     """
 
     model: str
     messages: Sequence[HistoryMessage]
     ask: Ask
+    notes: Sequence[str] = ()
 
 
 class Turn:
@@ -83,7 +92,8 @@ class Turn:
 
     Args:
         key: Its idempotency key.
-        text: The user's message as it is stored; empty when an old message is answered once more.
+        text: The user's message as it is stored; empty when it is of files alone, or when an old
+            message is answered once more.
         is_new: Whether the message is a further one.
         request_id: Names the request in the logs.
         unread_seconds: For how long it runs on once nobody reads it; None until its end. With 0
@@ -342,6 +352,8 @@ class TurnReader:
             self._events[-1] = TextDelta(last.text + event.text)
         elif isinstance(event, ThinkingDelta) and isinstance(last, ThinkingDelta):
             self._events[-1] = ThinkingDelta(last.text + event.text)
+        elif _replaces(event, last):
+            self._events[-1] = event
         else:
             self._events.append(event)
         self._ready.set()
@@ -349,6 +361,15 @@ class TurnReader:
     def wake(self) -> None:
         """Look again whether the turn has ended."""
         self._ready.set()
+
+
+def _replaces(event: TurnEvent, last: TurnEvent | None) -> bool:
+    """Return whether an event says all that the one before it said: both report one call's progress."""
+    return (
+        isinstance(event, ToolProgressed)
+        and isinstance(last, ToolProgressed)
+        and event.call_id == last.call_id
+    )
 
 
 def clear_cancellation() -> None:

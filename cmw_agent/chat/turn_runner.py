@@ -43,7 +43,9 @@ from cmw_agent.core.events import (
 from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
+from cmw_agent.language import joined, wording
 from cmw_agent.limits.limiter import RateLimitError, Slot
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.errors import log_fields
 from cmw_agent.llm.explanations import explain
 from cmw_agent.observability.observers import (
@@ -63,8 +65,8 @@ TurnStrategy = StoredTurn | StatelessTurn
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
 WATCHED_SECONDS = 1.0  # the same, where a page at another process reads it
 PICTURE_SECONDS = 60.0  # for storing the pictures of an answer
-PICTURES_TOO_SLOW = "The answer's pictures could not be stored in time; please ask again."
-NOT_STORED = "The answer could not be stored; please copy it before you go on."
+PICTURES_TOO_SLOW = wording("The answer's pictures could not be stored in time; please ask again.")
+NOT_STORED = wording("The answer could not be stored; please copy it before you go on.")
 
 
 class SettlingTasks:
@@ -120,6 +122,7 @@ class TurnRunner:
         self._tab = strategy.session.tab
         self._is_announced = False  # the owner's pages know that it has begun
         self._model: str | None = None  # id of the requested model
+        self._given: Sequence[HistoryMessage] = ()  # what the model is given
         self.keep_seconds = KEEP_SECONDS
         self.is_over = False  # no event comes any more; it may still have to be stored
         turn.hold_stop()
@@ -145,7 +148,9 @@ class TurnRunner:
         try:
             if not self._strategy.needs_slot:
                 return await self._run()
-            async with self._dependencies.limits.slot(session.owner) as self._slot:
+            async with self._dependencies.limits.slot(
+                session.owner, session.key_budget
+            ) as self._slot:
                 return await self._run()
         except RateLimitError as error:
             self._refuse(error)
@@ -234,12 +239,13 @@ class TurnRunner:
         finished = TurnFinished("interrupted")
         if not beginning.is_stopped:
             self._beginning = beginning
-            self._watch.begun(self._turn_id or self._turn.key)
+            self._watch.turn_begun(self._turn_id or self._turn.key)
             finished = await self._answer_it(profile)
             await self._take_pictures()
             finished = self._noted(finished)
         self.is_over = True
         finished = await self._store(finished)
+        await self._record_content(finished.finish_reason)
         summary: SummaryRequest | None = None
         if finished.outcome == "complete" and self._stored:
             summary = self._strategy.keep_context(self._answer.text)
@@ -256,7 +262,10 @@ class TurnRunner:
                     for event in reply_events(request):
                         self._take(event)
                     return TurnFinished("complete")
-                self._watch.asked(request.model)
+                self._given = request.messages
+                self._watch.model_called(request.model)
+                for sentence in request.notes:
+                    self._take(AnswerNoted(sentence))
                 reason = await self.session.agent.run(request.messages, self._take, request.ask)
         except asyncio.CancelledError:
             clear_cancellation()
@@ -297,7 +306,7 @@ class TurnRunner:
         except Exception as cause:  # noqa: BLE001 (the rest of the answer must be stored)
             error = UserError()
             self._log_failure("pictures failed", error.error_id, type(cause).__name__, cause)
-            self._answer.add_note(f"{NOT_KEPT} {error}")
+            self._answer.add_note(joined(NOT_KEPT, str(error)))
         self._answer.pictures.clear()
 
     def _noted(self, finished: TurnFinished) -> TurnFinished:
@@ -307,8 +316,7 @@ class TurnRunner:
         if finished.outcome == "complete" and self._answer.is_empty:
             error = UserError(self._answer.note)
             return self._broken(error, error)
-        sentences = filter(None, (finished.sentence, self._answer.note))
-        return replace(finished, sentence=" ".join(sentences))
+        return replace(finished, sentence=joined(finished.sentence, self._answer.note))
 
     def _take_late(self, event: TextDelta | PictureStored) -> None:
         self._answer.add(event)
@@ -319,13 +327,18 @@ class TurnRunner:
         if isinstance(error, UserError):
             return error
         if isinstance(error, TimeoutError) and expired:
-            return UserError(f"The answer took longer than {settings.turn_timeout:g} seconds.")
+            return UserError(
+                wording(
+                    "The answer took longer than {seconds} seconds.",
+                    seconds=f"{settings.turn_timeout:g}",
+                )
+            )
         if isinstance(error, StoreError):
             return refusal_for(error)
         switched = self._answer.switched
         model = switched.model if switched is not None else self._model
         profile = self._dependencies.catalog.models.by_id.get(model or "")
-        return explain(error, settings, profile)
+        return explain(error, settings, profile, has_visitor_key=self._strategy.has_visitor_key)
 
     def _broken(self, error: UserError, cause: BaseException) -> TurnFinished:
         # What came is worth keeping; nothing at all is a failure.
@@ -361,13 +374,23 @@ class TurnRunner:
             return self._broken(ServiceUnavailableError(NOT_STORED), error)
         return finished
 
+    async def _record_content(self, reason: FinishReason | None) -> None:
+        """Give the traces what was said, where the operator records that and the owner agrees."""
+        is_recorded = self._dependencies.settings.trace_content and self._given
+        if not is_recorded or not isinstance(self._strategy, StoredTurn):
+            return
+        with contextlib.suppress(StoreError):  # then it is not known
+            if "traces" in await self.session.memory.consents(self.session.owner):
+                given = [(message.role, _text(message.content)) for message in self._given]
+                self._watch.content_reported(given, self._answer.text, reason or "error")
+
     async def _finish(self, finished: TurnFinished) -> bool:
         latency_ms = round((time.monotonic() - self._started) * 1000)
         try:
             return await self._strategy.finish(finished, self._answer, latency_ms)
         finally:
             owner, tokens = self.session.owner, self._answer.tokens
-            await self._dependencies.limits.charge(owner, tokens or 0)
+            await self._dependencies.limits.charge(owner, tokens or 0, self.session.key_budget)
 
     @property
     def _turn_id(self) -> str | None:
@@ -379,7 +402,7 @@ class TurnRunner:
         self._turn.refuse(error)
 
     def _log_end(self) -> None:
-        self._watch.ended(self._outcome)
+        self._watch.turn_ended(self._outcome)
         log_end(
             self._outcome,
             self.session.channel,
@@ -389,6 +412,13 @@ class TurnRunner:
             request=self._turn.request_id,
             turn=self._turn_id or "-",
         )
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    """Return the text of a message, without its pictures."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
 def _unexpected(cause: BaseException) -> UserError:

@@ -6,7 +6,7 @@ never changed, so a database that is copied first, and files after it, fit toget
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,16 +27,26 @@ from cmw_agent.cli.backup_folder import (
     write_manifest,
 )
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.tombstones import Tombstones, erase_again
 from cmw_agent.files.storage import FileStore
-from memory.engine.database import Database
+from memory.engine.database import Database, migrate, open_database
 from memory.engine.permissions import make_folder
 from memory.engine.process_lock import sole_use
-from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, verified_revision
+from memory.engine.sqlite_backup import (
+    companion_files,
+    copy,
+    linked,
+    put_in_place,
+    settled,
+    sqlite_path,
+    verified_revision,
+)
 from memory.errors import StoreError
 from memory.maintenance.integrity import faults, file_ids
 from memory.maintenance.retention import Retention
 
 FILES_PER_QUERY = 500
+ERASE_SECONDS = 600.0  # for removing what deleted rows leave in a restored database
 POSTGRES_HINT = (
     "CMW_DATABASE_URL is PostgreSQL, whose own pg_dump and pg_restore do this; "
     "docs/deployment.md shows how"
@@ -50,10 +60,20 @@ class Restored:
     Attributes:
         manifest: What the backup held.
         aside: The file of the replaced database, None where there was none.
+        erased_again: How many owners it held who have deleted everything since.
     """
 
     manifest: Manifest
     aside: Path | None
+    erased_again: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is restored: without how many owners, and the paths of which files."""
+
+    owners: int
+    files: frozenset[str]
 
 
 def back_up(
@@ -73,7 +93,7 @@ def back_up(
     source = _database(settings)
     if not source.exists():
         raise BackupError(f"there is no database at {source}")
-    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    made_at = datetime.now(UTC).isoformat(timespec="microseconds")
     with (
         _backup_errors(f"the backup {target} cannot be made"),
         draft(target, force=force) as folder,
@@ -92,7 +112,8 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
     """Put a backup in the installation's place, once it is proved whole. Blocks until then.
 
     The replaced database and secret key stay beside the new ones, and the files that were there
-    under second names; files of the backup join those that are there.
+    under second names; files of the backup join those that are there. What it holds of owners who
+    have deleted everything since is left out.
 
     Args:
         settings: Name the database and the data folder.
@@ -115,14 +136,16 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
         try:
             _take_listed(source, manifest, DATABASE, new)
             verified_revision(new)
+            left = _erased_again(settings.data_dir, new, manifest)
             if current.exists():
                 _link_files(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
-            _add_files(source, manifest, settings.data_dir)
+            _add_files(source, manifest, settings.data_dir, left.files)
             _restore_key(source, manifest, settings.data_dir, stamp)
             replaced = put_in_place(new, current, aside)
         finally:
-            new.unlink(missing_ok=True)
-    return Restored(manifest, aside if replaced else None)
+            for path in (new, *companion_files(new)):
+                path.unlink(missing_ok=True)
+    return Restored(manifest, aside if replaced else None, left.owners)
 
 
 async def check(settings: Settings, database: Database) -> dict[str, int]:
@@ -209,9 +232,42 @@ def _link_files(folder: Path, aside: Path) -> None:
         linked(path, other)
 
 
-def _add_files(source: Path, manifest: Manifest, data_dir: Path) -> None:
+def _erased_again(data_dir: Path, new: Path, manifest: Manifest) -> _Left:
+    """Delete from a restored database what its owners have erased since the backup."""
+    files = [entry.path for entry in manifest.entries if entry.path.startswith(f"{FILES}/")]
+    tombstones, made_at = Tombstones(data_dir), datetime.fromisoformat(manifest.made_at)
+    if not tombstones.are_any(made_at):
+        return _Left(0, frozenset(files))
+    owners, known = asyncio.run(_erase_again(new, tombstones, made_at, files))
+    settled(new)
+    return _Left(owners, frozenset(path for path in files if _file_id(path) in known))
+
+
+async def _erase_again(
+    new: Path, tombstones: Tombstones, made_at: datetime, files: Sequence[str]
+) -> tuple[int, set[str]]:
+    """Return how many owners were erased, and the ids of the files that are left."""
+    ids, known = sorted({_file_id(path) for path in files}), set[str]()
+    database = open_database(f"sqlite:///{new}")
+    try:
+        await migrate(database)
+        erased = await erase_again(database, tombstones, made_at)
+        await database.erase(ERASE_SECONDS)
+        for start in range(0, len(ids), FILES_PER_QUERY):
+            batch = ids[start : start + FILES_PER_QUERY]
+            known |= await Retention(database).existing_files(batch)
+    finally:
+        await database.dispose()
+    return len(erased), known
+
+
+def _file_id(path: str) -> str:
+    return path.rpartition("/")[2].partition(".")[0]
+
+
+def _add_files(source: Path, manifest: Manifest, data_dir: Path, wanted: Collection[str]) -> None:
     for entry in manifest.entries:
-        if not entry.path.startswith(f"{FILES}/"):
+        if entry.path not in wanted:
             continue
         target = data_dir / entry.path
         arriving = target.with_name(f"{target.name}.restoring")
@@ -239,7 +295,7 @@ def _app_stopped(settings: Settings, current: Path) -> Iterator[None]:
         make_folder(folder)
     with sole_use(settings.database_url.get_secret_value()) as lock:
         # Where nothing can be locked, SQLite's own lock is the last to notice.
-        if lock.known and not lock.alone:
+        if lock.is_known and not lock.alone:
             raise BackupError("the app runs on this database; stop it first")
         yield
 

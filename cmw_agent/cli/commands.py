@@ -6,18 +6,23 @@ import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from cmw_agent.cli.backup import Restored, back_up, check, restore
 from cmw_agent.cli.backup_folder import SECRET, Manifest
 from cmw_agent.cli.collection import rare_collections
+from cmw_agent.cli.proof_options import add_scenario, add_storm
+from cmw_agent.cli.prove_options import add_prove
+from cmw_agent.cli.replay_options import add_replay
 from cmw_agent.config.settings import Settings, load_settings
+from cmw_agent.conversations.tombstones import Tombstones, erase_again
 from cmw_agent.core.errors import StartupError
 from cmw_agent.observability import log_config
 from cmw_agent.observability.statistics_text import report
+from cmw_agent.proof.receipts.verification import verify
 from memory.engine.database import Database, migrate, open_database
 from memory.errors import StoreError
-from memory.maintenance.retention import Cleaned, Retention
 from memory.reports.statistics import Statistics
 from memory.reports.usage_statistics import statistics
 
@@ -39,7 +44,7 @@ def main(
         prog: How the program was called; help and hints name it so.
 
     Returns:
-        0 when it is done; 1 when `check` found something wrong; 2 when nothing, or nothing known,
+        0 when it is done; 1 when `check` has found something wrong; 2 when nothing, or nothing known,
         is to be done, or when the settings or the database do not allow it.
     """
     parser = _parser(prog)
@@ -51,11 +56,45 @@ def main(
         if chosen.command == "serve":
             with rare_collections():
                 # Gradio takes seconds
-                from cmw_agent.cli.serve import serve, start  # noqa: PLC0415
+                from cmw_agent.cli.serve import loaded, serve, start  # noqa: PLC0415
 
-                application = start(env_file)
+                application = start(env_file) if chosen.app is None else loaded(chosen.app)
             serve(application)
             return 0
+        if chosen.command == "check" and chosen.agent is not None:
+            from cmw_agent.cli.agent_check import check_agent  # noqa: PLC0415 (imports LangChain)
+
+            code, text = check_agent(chosen.agent, chosen.users)
+            sys.stdout.write(f"{text}\n")
+            return code
+        if chosen.command == "storm":
+            from cmw_agent.cli.storm_command import storm  # noqa: PLC0415
+
+            code, text = storm(chosen)
+            sys.stdout.write(f"{text}\n")
+            return code
+        if chosen.command == "prove":
+            from cmw_agent.cli.prove_command import prove  # noqa: PLC0415
+
+            code, text = prove(chosen, env_file)
+            sys.stdout.write(f"{text}\n")
+            return code
+        if chosen.command == "scenario":
+            from cmw_agent.cli.scenario_command import scenario  # noqa: PLC0415 (the app)
+
+            code, text = scenario(chosen, env_file)
+            sys.stdout.write(f"{text}\n")
+            return code
+        if chosen.command == "replay":
+            from cmw_agent.cli.replay_command import replay_command  # noqa: PLC0415 (the app)
+
+            code, text = replay_command(chosen, env_file)
+            sys.stdout.write(f"{text}\n")
+            return code
+        if chosen.command == "receipts":
+            verified = verify(chosen.file)
+            sys.stdout.write(f"{verified.text}\n")
+            return verified.code
         settings = load_settings(env_file)
         log_config.configure(settings.log_level, settings.log_format)
         code, text = _run(settings, chosen)
@@ -70,7 +109,9 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> tuple[int, str]:
     """Run a command on the stored data; return the exit code and what to write."""
     match chosen.command:
         case "cleanup":
-            return 0, _cleaned(asyncio.run(_clean(settings, chosen.dry_run)), chosen.dry_run)
+            from cmw_agent.cli.cleanup_command import clean_up  # noqa: PLC0415 (imports this module)
+
+            return 0, asyncio.run(clean_up(settings, chosen))
         case "backup":
             with_key = chosen.with_secret_key
             manifest = back_up(
@@ -80,6 +121,12 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> tuple[int, str]:
         case "restore":
             restored = restore(settings, chosen.source, force=chosen.force)
             return 0, _restored(restored, chosen.prog)
+        case "dataset":
+            count = asyncio.run(_write_dataset(settings, chosen.folder))
+            return 0, f"{chosen.folder} holds {count} conversation{'' if count == 1 else 's'}"
+        case "erase-again":
+            count = asyncio.run(_erase_again(settings, chosen.made_at))
+            return 0, f"owners erased again: {count}"
         case "check":
             return _checked(asyncio.run(_check(settings)))
     figures = asyncio.run(_count(settings))
@@ -116,18 +163,60 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.set_defaults(prog=prog)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("serve", help="serve the chat until it is told to stop", allow_abbrev=False)
+    serve = commands.add_parser(
+        "serve", help="serve the chat until it is told to stop", allow_abbrev=False
+    )
+    serve.add_argument(
+        "app", nargs="?", metavar="MODULE:APP", help="an app of create_app, such as my_app:app"
+    )
     cleanup = commands.add_parser(
         "cleanup", help="delete what is due, as the app does by itself", allow_abbrev=False
+    )
+    cleanup.add_argument(
+        "app",
+        nargs="?",
+        metavar="MODULE:APP",
+        help="an app of create_app, whose agents' own memories are cleaned too",
     )
     cleanup.add_argument("--dry-run", action="store_true", help="only count it")
     stats = commands.add_parser("stats", help="show figures of use", allow_abbrev=False)
     stats.add_argument("--json", action="store_true", help="as JSON")
     _add_backup(commands)
-    commands.add_parser(
-        "check", help="look whether what is stored hangs together", allow_abbrev=False
+    dataset = commands.add_parser(
+        "dataset",
+        help="write rated conversations of users who agreed to it as a dataset",
+        allow_abbrev=False,
     )
+    dataset.add_argument("folder", type=Path, metavar="FOLDER", help="the folder to make")
+    _add_check(commands)
+    add_storm(commands)
+    add_prove(commands)
+    add_scenario(commands)
+    add_replay(commands)
+    _add_receipts(commands)
     return parser
+
+
+def _add_receipts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    receipts = commands.add_parser(
+        "receipts", help="verify receipts of what models saw", allow_abbrev=False
+    )
+    receipts.add_argument("action", choices=("verify",), help="tell whether they hold")
+    receipts.add_argument("file", type=Path, metavar="FILE", help="as a chat's details save it")
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = commands.add_parser(
+        "check",
+        help="look whether what is stored hangs together, or whether an agent mixes its users",
+        allow_abbrev=False,
+    )
+    check.add_argument(
+        "agent", nargs="?", metavar="MODULE:AGENT", help="an agent, such as my_app:graph"
+    )
+    check.add_argument(
+        "--users", type=int, default=5, help="users of the agent at once, 2 to 20 (5)"
+    )
 
 
 def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -149,20 +238,38 @@ def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     restored.add_argument(
         "--force", action="store_true", help="put the database that is there aside"
     )
+    again = commands.add_parser(
+        "erase-again",
+        help="delete from a restored PostgreSQL what its owners have deleted since the dump",
+        allow_abbrev=False,
+    )
+    again.add_argument(
+        "made_at", type=_time, metavar="TIME", help="of the dump, such as 2030-01-31T12:00:00Z"
+    )
 
 
-async def _clean(settings: Settings, dry_run: bool) -> Cleaned:
-    async with database_of(settings) as database:
-        return await Retention(database).clean(
-            days=settings.retention_days,
-            idle_seconds=settings.session_idle_seconds,
-            dry_run=dry_run,
-        )
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} names no time zone: end it with Z for UTC")
+    return at
 
 
 async def _count(settings: Settings) -> Statistics:
     async with database_of(settings) as database:
         return await statistics(database)
+
+
+async def _erase_again(settings: Settings, made_at: datetime) -> int:
+    async with database_of(settings) as database:
+        return len(await erase_again(database, Tombstones(settings.data_dir), made_at))
+
+
+async def _write_dataset(settings: Settings, folder: Path) -> int:
+    from cmw_agent.cli.dataset_command import write_dataset  # noqa: PLC0415 (the conversations)
+
+    async with database_of(settings) as database:
+        return await write_dataset(settings, database, folder)
 
 
 async def _check(settings: Settings) -> dict[str, int]:
@@ -173,7 +280,7 @@ async def _check(settings: Settings) -> dict[str, int]:
 def _checked(counts: dict[str, int]) -> tuple[int, str]:
     wrong = {invariant: count for invariant, count in counts.items() if count}
     if not wrong:
-        return 0, f"all is well: {len(counts)} laws hold"
+        return 0, f"all is well: {len(counts)} invariants hold"
     return 1, "\n".join(f"{count:>8} {invariant}" for invariant, count in wrong.items())
 
 
@@ -190,15 +297,6 @@ def _restored(restored: Restored, prog: str) -> str:
     lines = [f"restored {_holds(restored.manifest)}"]
     if restored.aside is not None:
         lines.append(f"the database that was there is {restored.aside}")
+    if restored.erased_again:
+        lines.append(f"owners who have deleted everything since, left out: {restored.erased_again}")
     return "\n".join([*lines, f"now run: {prog} check"])
-
-
-def _cleaned(counts: Cleaned, dry_run: bool) -> str:
-    what = "would be" if dry_run else "were"
-    lines = [
-        f"{counts.purged:>8} conversations deleted by their owners {what} removed for good",
-        f"{counts.expired:>8} conversations older than CMW_RETENTION_DAYS {what} removed for good",
-        f"{counts.interrupted:>8} abandoned turns {what} marked as interrupted",
-        f"{counts.idle:>8} idle conversations {what} marked as inactive",
-    ]
-    return "\n".join(lines)

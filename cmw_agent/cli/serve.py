@@ -7,10 +7,13 @@ import glob
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 
+from cmw_agent.agent.own.definition import Agent
+from cmw_agent.agent.own.references import AGENTS, load
 from cmw_agent.cli.backup_folder import DATABASE, FILES, SECRET
 from cmw_agent.cli.commands import database_of
 from cmw_agent.config.settings import Settings, load_settings
@@ -22,8 +25,10 @@ from cmw_agent.server.connection_bounds import ConnectionBounds
 from cmw_agent.server.descriptors import fit_connections
 from cmw_agent.server.http_protocol import protocol_for
 from cmw_agent.server.lifecycle import Server
+from cmw_agent.web.page.operator_part import PagePart
 from memory.engine.permissions import make_file, make_folder, tighten
 from memory.engine.sqlite_backup import sqlite_path
+from memory.engine.storage_probe import can_lock
 
 log = get_logger(__name__)
 
@@ -39,13 +44,56 @@ def start(env_file: Path | None = Path(".env")) -> Application:
     Raises:
         StartupError: Something cannot work; the text is one line for each problem.
     """
-    settings = load_settings(env_file)
+    return create_app(settings=load_settings(env_file))
+
+
+def create_app(
+    agents: Sequence[Agent] = (),
+    settings: Settings | None = None,
+    *,
+    root_path: str | None = None,
+    page_part: PagePart | None = None,
+) -> Application:
+    """Return the app with the operator's agents: an ASGI app with page, channels and memory.
+
+    Args:
+        agents: They come first, and in place of the built-in agent; none keeps that.
+        settings: None reads them from the environment and ``.env``.
+        page_part: What stands beside the chat in windows of 1100 pixels and more: HTML, or a function
+            that makes components of Gradio, such as ``lambda: gr.Markdown("…")``. It is the
+            operator's own and shown as it is: the same to everybody, without what users wrote.
+        root_path: The path below which the app is served, such as ``/chat``; None for the settings'.
+
+    Raises:
+        StartupError: Something cannot work; the text is one line for each problem.
+    """
+    settings = load_settings() if settings is None else settings
+    if root_path is not None:
+        settings = settings.model_copy(update={"root_path": root_path.rstrip("/")})
     log_config.configure(settings.log_level, settings.log_format)
     for sentence in settings.unknown:
         log.warning("%s", sentence)
     check_data_dir(settings.data_dir)
     tighten_permissions(settings)
-    return build_app(settings)
+    return build_app(settings, agents=agents, page_part=page_part)
+
+
+def loaded(reference: str) -> Application:
+    """Return the app that a module holds, such as ``my_app:app``.
+
+    The current folder is searched first, as Python itself does for a script.
+
+    Raises:
+        StartupError: It cannot be imported, or is no app of `create_app`.
+    """
+    sys.path.insert(0, "")
+    found = load(reference, AGENTS, "cmw-agent serve")
+    if not isinstance(found, Application):
+        raise StartupError(
+            f"cmw-agent serve: {reference} must be an app of cmw_agent.create_app, "
+            f"not {type(found).__name__}"
+        )
+    return found
 
 
 def check_data_dir(folder: Path) -> None:
@@ -84,6 +132,25 @@ def tighten_permissions(settings: Settings) -> None:
                 "permissions cannot be tightened here: other accounts of this machine may read conversations and files",
                 count=done.refused,
             )
+
+
+def check_storage(settings: Settings, vfs: str = "") -> None:
+    """Refuse storage that takes files and no locks, such as a mounted bucket.
+
+    Args:
+        settings: They name the database.
+        vfs: As of `can_lock`.
+
+    Raises:
+        StartupError: SQLite cannot lock its database there.
+    """
+    database = sqlite_path(settings.database_url.get_secret_value())
+    if database is not None and not can_lock(database.parent, vfs):
+        raise StartupError(
+            f"CMW_DATABASE_URL: SQLite cannot lock files in {database.parent}, which may be a "
+            "mounted bucket or a network drive; put the database on a disk (CMW_DATA_DIR), or set "
+            "CMW_DATABASE_URL to a PostgreSQL"
+        )
 
 
 async def check_database(settings: Settings) -> None:
@@ -129,6 +196,7 @@ def serve(application: Application) -> None:
     settings = application.runtime.settings
     try:
         bound = listen(settings)
+        check_storage(settings)
         asyncio.run(check_database(settings))
     except StartupError as error:
         print(error, file=sys.stderr)
@@ -136,10 +204,9 @@ def serve(application: Application) -> None:
     fit_connections(application.runtime.budgets, settings)
     host, port = bound.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    print(
-        f"{settings.name} is at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True
-    )
-    if application.runtime.models.is_demo:
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    print(f"{settings.name} is at {address}{settings.root_path}", flush=True)
+    if application.runtime.answered_by == "demo":
         print("The demo model answers; set OPENAI_API_KEY or OPENAI_BASE_URL for a real one.")
     config = uvicorn.Config(
         application.asgi,

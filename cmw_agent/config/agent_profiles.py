@@ -8,14 +8,17 @@ The file may change the built-in agent, by its id, and add others. What a profil
 the value of the settings, except origins: an agent without them has none.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
+from cmw_agent.config.access_table import load_access
 from cmw_agent.config.agent_look import LOOK_READERS
 from cmw_agent.config.look import DEFAULT_LOOK, Look
 from cmw_agent.config.model_loader import load_models
@@ -34,11 +37,13 @@ from cmw_agent.config.toml_tables import (
     TableValueError,
     is_texts,
     problem,
+    quoted,
     read_tables,
     read_values,
     subject_of,
     text,
 )
+from cmw_agent.core.access_names import canonical
 
 BUILT_IN = "assistant"
 MAX_AGENTS = 1000
@@ -50,7 +55,6 @@ SITE: AccessLevel = "site"
 ACCESS_LEVELS: Mapping[object, AccessLevel] = MappingProxyType(
     {level: level for level in (EVERYONE, SIGNED_IN, SITE)}
 )
-GROUP = "group:"  # prefix of a group's name in a list of users and groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,20 @@ class AgentProfile:
         model: Id of its model.
         toolkits: Slugs of the Composio toolkits that it may use.
         allowed_origins: Websites that may embed it.
-        access: Who may use it: a level, or names of users and, with the prefix ``group:``, of
-            groups; see `cmw_agent.agent.access`.
+        access: Who may use it: a level, or names of users and groups; see
+            `cmw_agent.core.access_names` and `cmw_agent.agent.access`.
         temperature, top_p, seed, effort, output_tokens: As of a model, for this agent; None for
             what the model's own profile says.
         fallback: Ids of the models that answer where its model fails; None for those of the
             model's own profile.
         look: How the page looks where this agent answers.
+        allowed_tools: Names of the connected tools that it may use, with ``*`` for any characters;
+            None for all of its toolkits.
+        graph: Reference to what answers in place of the built-in loop, such as ``pkg.module:graph``.
+        tools: References to its own tools.
+        uses_model: Whether the built-in loop answers, with a model; False for an agent that has a
+            graph, a runnable or a function of its own.
+        closed_models: Models that whoever asks may not choose; see `cmw_agent.config.access_table`.
     """
 
     id: str
@@ -87,6 +98,16 @@ class AgentProfile:
     output_tokens: int | None = None
     fallback: tuple[str, ...] | None = None
     look: Look = DEFAULT_LOOK
+    allowed_tools: tuple[str, ...] | None = None
+    graph: str | None = None
+    tools: tuple[str, ...] = ()
+    closed_models: frozenset[str] = frozenset()
+    uses_model: bool = True
+
+    def allows_tool(self, slug: str) -> bool:
+        """Whether the agent may use a connected tool."""
+        patterns = self.allowed_tools
+        return patterns is None or any(fnmatchcase(slug, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +119,17 @@ class _Known:
     folder: Path
 
 
-def load_profiles(settings: Settings, models: Models | None = None) -> Mapping[str, AgentProfile]:
-    """Return an immutable mapping of agents by id, with the built-in agent first.
+def load_profiles(
+    settings: Settings, models: Models | None = None, in_code: Sequence[Table] = ()
+) -> Mapping[str, AgentProfile]:
+    """Return an immutable mapping of agents by id.
+
+    The first is the built-in agent, or the first one that is defined in Python, where there is any.
 
     Args:
         settings: They name the file.
         models: The models that agents may name; None loads them from the same file.
+        in_code: The agents that are defined in Python, as tables of the file.
 
     Raises:
         StartupError: The file that the settings name cannot be read or is not valid; the message
@@ -119,17 +145,30 @@ def load_profiles(settings: Settings, models: Models | None = None) -> Mapping[s
         allowed_origins=frozenset(),
         look=settings.look,
     )
-    profiles = {BUILT_IN: built_in}
+    profiles = {} if in_code else {BUILT_IN: built_in}
     ids: set[str] = set()
     path = settings.agents_file
     known = _Known(settings.toolkits, models, path.parent)
-    for number, table in enumerate(read_tables(path, "agents", MAX_AGENTS), 1):
+    named = load_access(path, models).names_by_agent
+    tables = [*in_code, *read_tables(path, "agents", MAX_AGENTS)]
+    for number, table in enumerate(tables, 1):
         subject = subject_of("agent", table, number)
         profile = _profile(table, subject, built_in, settings, known)
+        if profile.id in named and "access" in table and isinstance(profile.access, str):
+            text = "is named in [access], and so must have no access but a list of names"
+            raise problem(path, subject, text)
         if profile.id in ids:
             raise problem(path, subject, "has an id that is taken")
         ids.add(profile.id)
         profiles[profile.id] = profile
+    for agent_id, names in named.items():
+        if agent_id not in profiles:
+            raise problem(
+                path, "", f"[access] names the agent {quoted(agent_id)}, which is not there"
+            )
+        profile = profiles[agent_id]
+        own = frozenset[str]() if isinstance(profile.access, str) else profile.access
+        profiles[agent_id] = replace(profile, access=own | names)
     return MappingProxyType(profiles)
 
 
@@ -190,6 +229,24 @@ def _toolkits(value: object, known: _Known) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _graph(value: object, _known: _Known) -> str:
+    if not isinstance(value, str) or not REFERENCE.fullmatch(value):
+        raise TableValueError(REFERENCE_ALLOWED)
+    return value
+
+
+def _tools(value: object, _known: _Known) -> tuple[str, ...]:
+    if not is_texts(value) or not all(map(REFERENCE.fullmatch, value)):
+        raise TableValueError(f"a list of tools, each {REFERENCE_ALLOWED}")
+    return tuple(dict.fromkeys(value))
+
+
+def _allowed_tools(value: object, _known: _Known) -> tuple[str, ...]:
+    if not is_texts(value) or not all(map(TOOL_PATTERN.fullmatch, value)):
+        raise TableValueError('a list of tools such as ["GITHUB_GET_ISSUE", "GMAIL_*"]')
+    return tuple(dict.fromkeys(value))
+
+
 def _origins(value: object, _known: _Known) -> frozenset[str]:
     error = TableValueError("a list of origins such as https://example.com:8443")
     if not is_texts(value) or any("," in part or not part.strip() for part in value):
@@ -207,18 +264,18 @@ def _access(value: object, _known: _Known) -> Access:
     if not is_texts(value) or not value or ACCESS_LEVELS.keys() & set(value):
         raise TableValueError(ACCESS_ALLOWED)
     try:
-        names = frozenset(values.line(name) for name in value)
+        return frozenset(canonical(values.line(name)) for name in value)
     except ValueError:
         raise TableValueError(ACCESS_ALLOWED) from None
-    if GROUP in names:
-        raise TableValueError(ACCESS_ALLOWED)
-    return names
 
 
 ACCESS_ALLOWED = (
     '"everyone", "signed-in", "site" or a list of user names and groups such as '
     '["alice", "group:staff"]'
 )
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*|[A-Za-z0-9_][\w.-]*")
+TOOL_PATTERN = re.compile(r"[A-Za-z0-9_*-]{1,200}")
+REFERENCE_ALLOWED = "package.module:name, or the name of an entry point of an installed package"
 ID_ALLOWED = "1 to 40 small letters, digits, - and _"
 # Every key of an agent, with the function that validates its value.
 READERS: Final[Mapping[str, Callable[[Any, _Known], Any]]] = MappingProxyType(
@@ -236,6 +293,9 @@ READERS: Final[Mapping[str, Callable[[Any, _Known], Any]]] = MappingProxyType(
         "effort": effort,
         "output_tokens": output_tokens,
         "fallback": _fallback,
+        "allowed_tools": _allowed_tools,
+        "graph": _graph,
+        "tools": _tools,
         **LOOK_READERS,
     }
 )

@@ -5,9 +5,19 @@ import re
 from pydantic import SecretStr
 
 from cmw_agent.config.network_validators import origin
-from cmw_agent.config.validators import AGENT_ID, SCOPES, SLUG, ApiKey, KeyGrant, line, token
+from cmw_agent.config.validators import (
+    AGENT_ID,
+    SCOPES,
+    SLUG,
+    ApiKey,
+    KeyGrant,
+    KeyLimits,
+    line,
+    token,
+)
 
 SHORTEST_KEY = 16  # characters
+LIMITS = re.compile(r"([0-9]{1,12})/([0-9]{1,12})/([0-9]{1,12})")
 
 
 def secret_keys(text: str) -> str:
@@ -48,6 +58,22 @@ def key_scopes(text: str) -> tuple[KeyGrant, ...]:
     if len({item.name for item in scopes}) != len(scopes):
         raise ValueError
     return scopes
+
+
+def key_limits(text: str) -> tuple[KeyLimits, ...]:
+    """Return the limits of a comma-separated list of ``name=messages/answers/tokens``."""
+    limits = tuple(_key_limits(part) for part in text.split(",") if part.strip())
+    if len({item.name for item in limits}) != len(limits):
+        raise ValueError
+    return limits
+
+
+def _key_limits(text: str) -> KeyLimits:
+    name, _, value = line(text).partition("=")
+    match = LIMITS.fullmatch(value)
+    if match is None or not (name == KeyLimits().name or SLUG.fullmatch(name)):
+        raise ValueError
+    return KeyLimits(name, *map(int, match.groups()))
 
 
 def _key_scope(text: str) -> KeyGrant:

@@ -9,16 +9,17 @@ from typing import Final
 
 from cmw_agent.config.pictures import Picture
 from cmw_agent.config.validators import line
+from cmw_agent.language import wording
 
 NAME: Final = "CMW Agent"
 COLOUR: Final = "#0f766e"
-WELCOME: Final = "What can I do for you?"
-FOOTER: Final = "Answers can be wrong. Your conversations are yours alone."
-EXAMPLES: Final = (
-    "My name is Alice",
-    "What time is it in Tokyo?",
-    "What is 17.5 * (3 + 4)?",
-    "What can you do?",
+WELCOME: Final[str] = wording("What can I do for you?")
+FOOTER: Final[str] = wording("Answers can be wrong. Your conversations are yours alone.")
+EXAMPLES: Final[tuple[str, ...]] = (
+    wording("My name is Alice"),
+    wording("What time is it in Tokyo?"),
+    wording("What is 17.5 * (3 + 4)?"),
+    wording("What can you do?"),
 )
 MAX_EXAMPLES: Final = 8
 MAX_CHARS: Final = 200  # of a text of the look

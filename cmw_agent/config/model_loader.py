@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import SecretStr
-
 from cmw_agent.config import model_values as reader
 from cmw_agent.config.model_profiles import NO_FIELDS, ModelProfile, Models
+from cmw_agent.config.named_secrets import named_secret, text_or_secret
 from cmw_agent.config.network_validators import origin
 from cmw_agent.config.settings import Settings
 from cmw_agent.config.toml_tables import (
@@ -64,11 +63,13 @@ def _of_settings(settings: Settings) -> list[ModelProfile]:
             id=name,
             name=name,
             base_url=settings.openai_base_url,
-            api_key=settings.openai_api_key,
+            api_key=settings.endpoint_key,
             extra_headers=_default_headers(settings),
             silence=settings.model_timeout,
             price=_listed_price(settings, name),
             is_demo=settings.demo,
+            takes_visitor_key=settings.visitor_keys != "off",
+            needs_visitor_key=settings.needs_visitor_key,
         )
         for name in dict.fromkeys((settings.model, *settings.models))
     ]
@@ -84,21 +85,27 @@ def _profile(table: Table, subject: str, settings: Settings) -> ModelProfile:
     endpoint, variable = found.pop("endpoint", None), found.pop("key", None)
     if settings.demo and endpoint is None and variable is None:
         raise problem(path, subject, "must have an endpoint: OPENAI_BASE_URL is not set")
-    key = _secret(variable, "key", subject, settings) if variable is not None else None
+    key = named_secret(variable, "key", subject, settings) if variable is not None else None
     is_default = _is_default(endpoint, settings)
-    if variable is None and is_default:
-        key = settings.openai_api_key
+    is_shared = variable is None and is_default
+    if is_shared:
+        key = settings.endpoint_key
     own = found.get("extra_headers", NO_FIELDS).items()
     found["extra_headers"] = MappingProxyType(
         {
             **(_default_headers(settings) if is_default else NO_FIELDS),
-            **{header: _header(value, subject, settings) for header, value in own},
+            **{
+                header: text_or_secret(value, "extra_headers", subject, settings)
+                for header, value in own
+            },
         }
     )
     price = found.pop("price", None)
     return ModelProfile(
         base_url=endpoint or settings.openai_base_url,
         api_key=key,
+        takes_visitor_key=is_shared and settings.visitor_keys != "off",
+        needs_visitor_key=is_shared and settings.needs_visitor_key,
         price=Price(name, *price) if price else _listed_price(settings, found["id"], name),
         **{FIELDS.get(field, field): value for field, value in found.items()},
     )
@@ -118,25 +125,6 @@ def origin_of(url: str) -> str:
     """Return the origin of an endpoint's address: scheme, host and port."""
     scheme, _, rest = url.partition("://")
     return origin(f"{scheme}://{rest.partition('/')[0].partition('?')[0]}")
-
-
-def _header(value: str, subject: str, settings: Settings) -> str:
-    if not value.startswith("$"):
-        return value
-    return _secret(value[1:], "extra_headers", subject, settings).get_secret_value()
-
-
-def _secret(variable: str, key: str, subject: str, settings: Settings) -> SecretStr:
-    path = settings.agents_file
-    if not reader.VARIABLE.fullmatch(variable):
-        raise problem(path, subject, f"{key} must be {reader.HEADERS_ALLOWED}")
-    secret = settings.secret(variable)
-    if secret is None:
-        raise problem(path, subject, f"{key} names the variable {variable}, which is not set")
-    if not reader.HEADER_VALUE.fullmatch(secret.get_secret_value()):
-        text = f"{key} names the variable {variable}, whose value must be one line of ASCII"
-        raise problem(path, subject, text)
-    return secret
 
 
 def _listed_price(settings: Settings, *names: str) -> Price | None:

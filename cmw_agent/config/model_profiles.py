@@ -43,6 +43,9 @@ class ModelProfile:
         price: Its price.
         fallback: Ids of the models that answer, one after the other, where this one fails.
         is_demo: Whether the built-in demo answers, because no endpoint is set.
+        takes_visitor_key: Whether requests carry a visitor's own key where the run has one: it is
+            at the settings' endpoint and has no key of its own in the file.
+        needs_visitor_key: Whether requests carry no other.
     """
 
     id: str
@@ -66,6 +69,8 @@ class ModelProfile:
     price: Price | None = None
     fallback: tuple[str, ...] = ()
     is_demo: bool = False
+    takes_visitor_key: bool = False
+    needs_visitor_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,16 @@ class Models:
         """Whether the demo model answers where no other is chosen."""
         return self.by_id[self.default].is_demo
 
+    def answers_as_demo(self, agent: "AgentProfile | None") -> bool:
+        """Return whether the demo model answers where `agent` does and no other model is chosen.
+
+        Args:
+            agent: None for no particular one.
+        """
+        if agent is None:
+            return self.is_demo
+        return agent.uses_model and self.by_id[agent.model].is_demo
+
     @property
     def prices(self) -> tuple[Price, ...]:
         """The prices of all models that have one, under their ids."""
@@ -95,8 +110,12 @@ class Models:
         )
 
     def choose(self, agent: "AgentProfile", *chosen: object) -> str:
-        """Return the id of the first of the models `chosen` that there is, or of the agent's."""
-        usable = (name for name in chosen if isinstance(name, str) and name in self.by_id)
+        """Return the id of the first of the models `chosen` that is open, or of the agent's."""
+        usable = (
+            name
+            for name in chosen
+            if isinstance(name, str) and name in self.by_id and name not in agent.closed_models
+        )
         return next(usable, agent.model)
 
     def choices(self, agent: "AgentProfile") -> list[tuple[str, bool]]:

@@ -10,18 +10,20 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from cmw_agent.config.declarations import SettingValueError
 from cmw_agent.config.validators import line, token
+from memory.engine.postgres_address import parse_address
 
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 FRAME_SOURCE = re.compile(
     r"https?://(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(\d{1,5}|\*))?"
 )
+# No segment of dots alone, which browsers resolve, and nothing that would need encoding.
+ROOT_PATH = re.compile(r"(?=.{1,200}$)(/(?!\.+(/|$))[A-Za-z0-9._~-]+)+")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 FRAMING_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 SECRET_WORDS = ("key", "token", "secret", "password")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SQLITE = ("sqlite", "sqlite+aiosqlite")
-POSTGRES = ("postgres", "postgresql", "postgresql+asyncpg")
 MAX_PROXIES = 9
 # Networks of a Space's proxies; visitors have public addresses.
 INTERNAL_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10"
@@ -38,9 +40,7 @@ def database_url(text: str) -> str:
         if not name.startswith("/") or name in ("/", "/:memory:") or name.startswith("/file:"):
             raise ValueError
         return f"sqlite+aiosqlite://{rest}"
-    if scheme not in POSTGRES:
-        raise ValueError
-    _split(f"postgresql://{rest}")
+    parse_address(text)
     if find_spec("asyncpg") is None:
         raise SettingValueError("needs the package asyncpg for PostgreSQL (pip install asyncpg)")
     return f"postgresql+asyncpg://{rest}"
@@ -143,6 +143,14 @@ def proxies(text: str) -> str:
             raise ValueError
         return parts[0] if int(parts[0]) else ""
     return ",".join(_network(part) for part in parts)
+
+
+def root_path(text: str) -> str:
+    """Return a path of plain segments without its last slash; empty for the host's root."""
+    trimmed = text.strip().rstrip("/")
+    if trimmed and not ROOT_PATH.fullmatch(trimmed):
+        raise ValueError
+    return trimmed
 
 
 def hosts(text: str) -> frozenset[str]:

@@ -24,11 +24,11 @@ from cmw_agent.config.settings_model import ModelSettings
 from cmw_agent.config.settings_operation import OperationSettings
 from cmw_agent.config.settings_server import ServerSettings
 from cmw_agent.config.settings_tool import ToolSettings
-from cmw_agent.config.validators import ApiKey
+from cmw_agent.config.validators import ApiKey, KeyLimits
 from cmw_agent.core.errors import StartupError
 
 SHOWN_CHARS = 60  # of a wrong value or name
-NO_SUCH_KEY = "CMW_KEY_SCOPES must name keys of CMW_API_KEYS by the names that they have there"
+NO_SUCH_KEY = "{} must name keys of CMW_API_KEYS by the names that they have there"
 HALF = "OPENID_PROVIDER_URL and OAUTH_CLIENT_ID must be set both or neither, not one alone"
 
 NO_ACCOUNTS = "CMW_SHARES must be off or link where nobody can sign in (OPENID_PROVIDER_URL)"
@@ -66,9 +66,28 @@ class Settings(
     _env_file: Path | None = PrivateAttr(None)
 
     @property
+    def voice_input(self) -> bool:
+        """Whether the page offers a microphone."""
+        is_named = "transcription_model" in self.model_fields_set or self.openai_base_url is None
+        may_ask = not self.demo and not self.needs_visitor_key
+        return may_ask and (self.voice == "on" or (self.voice == "auto" and is_named))
+
+    @property
     def demo(self) -> bool:
         """Whether the demo model answers, because neither a key nor an address is set."""
-        return self.openai_api_key is None and self.openai_base_url is None
+        has_endpoint = self.openai_api_key is not None or self.openai_base_url is not None
+        return not has_endpoint and self.visitor_keys == "off"
+
+    @property
+    def needs_visitor_key(self) -> bool:
+        """Whether requests to the settings' endpoint carry visitors' own keys alone."""
+        has_none = self.visitor_keys == "optional" and self.openai_api_key is None
+        return self.visitor_keys == "required" or has_none
+
+    @property
+    def endpoint_key(self) -> SecretStr | None:
+        """The operator's key of the settings' endpoint, where requests may bring it."""
+        return None if self.needs_visitor_key else self.openai_api_key
 
     @property
     def connections(self) -> bool:
@@ -77,13 +96,16 @@ class Settings(
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
-        """The keys of the REST interface, each with its scopes and agents."""
+        """The keys of the REST interface, each with its scopes, agents and limits."""
         by_name = {item.name: item for item in self.key_scopes}
+        limits = {item.name: item for item in self.key_limits}
+        others = limits.get(KeyLimits().name, KeyLimits())
+        keys = (replace(key, limits=limits.get(key.name, others)) for key in self.api_keys)
         return tuple(
             replace(key, scopes=scope.scopes, agents=scope.agents)
             if (scope := by_name.get(key.name)) is not None
             else key
-            for key in self.api_keys
+            for key in keys
         )
 
     @property
@@ -131,8 +153,11 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
         raise SettingsError(_problems(error)) from None
     if not settings.accounts and (settings.openid_provider_url or settings.oauth_client_id):
         raise SettingsError([HALF])
-    if not {item.name for item in settings.key_scopes} <= {key.name for key in settings.api_keys}:
-        raise SettingsError([NO_SUCH_KEY])
+    names = {key.name for key in settings.api_keys}
+    if not {item.name for item in settings.key_scopes} <= names:
+        raise SettingsError([NO_SUCH_KEY.format(variable("key_scopes"))])
+    if not {item.name for item in settings.key_limits} <= {*names, KeyLimits().name}:
+        raise SettingsError([NO_SUCH_KEY.format(variable("key_limits"))])
     if settings.shares == "accounts" and not settings.accounts:
         raise SettingsError([NO_ACCOUNTS])
     settings._unknown = _unknown_names(file_names | set(os.environ))  # noqa: SLF001 (own module)

@@ -13,7 +13,8 @@ from cmw_agent.config.validators import Price
 
 
 def _default_model(settings: dict[str, Any]) -> str:
-    has_endpoint = settings.get("openai_api_key") or settings.get("openai_base_url")
+    names = ("openai_api_key", "openai_base_url")
+    has_endpoint = any(map(settings.get, names)) or settings.get("visitor_keys") != "off"
     return "gpt-4o-mini" if has_endpoint else "demo"
 
 
@@ -35,6 +36,21 @@ class ModelSettings(SettingsBase):
         "an http:// or https:// address without user name, # and a key",
         shown="OpenAI's own, where a key is set",
         validation_alias="OPENAI_BASE_URL",
+    )
+    visitor_keys: Annotated[Literal["off", "optional", "required"], checked(values.lower)] = (
+        setting(
+            "off",
+            "Whether visitors may enter a key of their own for the model's endpoint (an API key, or a "
+            "Hugging Face token), which answers them alone and is kept in their tab: `optional` beside "
+            "`OPENAI_API_KEY`, or `required` in its place. Requests to the API bring it as `X-Model-Key`.",
+            "off, optional or required",
+        )
+    )
+    visitor_key_url: Annotated[str | None, checked(network.base_url)] = setting(
+        None,
+        "Address of the page where visitors get such a key.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="known for OpenAI, the Hugging Face router and OpenRouter",
     )
     model: Annotated[str, checked(values.line)] = setting(
         _default_model,
@@ -121,6 +137,19 @@ class ModelSettings(SettingsBase):
         "Model that the endpoint's `/audio/transcriptions` is asked for.",
         "a name of at most 200 characters on one line",
         max_length=200,
+    )
+    voice: Annotated[Literal["auto", "on", "off"], checked(values.switch)] = setting(
+        "auto",
+        "Offer a microphone in the page's message box, whose recordings the endpoint writes down: "
+        "`auto` where CMW_TRANSCRIPTION_MODEL is set or the endpoint is OpenAI's. A recording "
+        "counts as a message. The demo model hears nothing.",
+        "auto, on or off",
+    )
+    suggestions: Annotated[Literal["on", "off"], checked(values.switch)] = setting(
+        "off",
+        "Have the conversation's own model suggest what the user may write next, after each answer "
+        "on the page: one further request of a few hundred tokens, which counts as its user's.",
+        "on or off",
     )
     openai_org_id: Annotated[str | None, checked(values.token)] = setting(
         None,

@@ -1,5 +1,6 @@
 """Settings of the running process: clean-up, capacity, logs, metrics."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import SecretStr
@@ -55,12 +56,50 @@ class OperationSettings(SettingsBase):
         "one word of printable ASCII characters",
         shown="none; `/metrics` answers this machine alone",
     )
+    tripwire: bool = setting(
+        False,
+        "Whether each user's instructions hold a hidden mark, and an answer or a file is stopped that "
+        "holds another user's.",
+        "true or false",
+    )
+    certificate: Annotated[Path | None, checked(values.folder)] = setting(
+        None,
+        "File that `cmw-agent prove` has written; what it says of this deployment's isolation is "
+        "shown at `/isolation`.",
+        "a file's path on one line, without ?",
+        shown="none; there is no `/isolation`",
+    )
+    record: Annotated[Path | None, checked(values.folder)] = setting(
+        None,
+        "Folder into which each turn is recorded, its texts included, to be replayed with "
+        "`cmw-agent replay`; replicas share it.",
+        "a folder's path on one line, without ?",
+        shown="none; nothing is recorded",
+    )
+    record_redact: Annotated[str | None, checked(values.expression)] = setting(
+        None,
+        "What is replaced in recordings before they are written.",
+        "a regular expression that matches no empty text",
+        shown="nothing",
+    )
+    record_bytes: int = count(
+        8_388_608,
+        "Bytes of one turn's recording, about; what comes later is left out, and counted.",
+        1024,
+        1_073_741_824,
+    )
     otlp_endpoint: Annotated[str | None, checked(network.base_url)] = setting(
         None,
         "Address of an OpenTelemetry collector (OTLP over HTTP) that gets traces of turns.",
         "an http:// or https:// address without user name, ? and #",
         shown="none; no traces",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    trace_content: bool = setting(
+        False,
+        "Whether traces hold what was said, of those users who agree to it in their settings.",
+        "true or false",
+        validation_alias="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
     )
     left_answers: Annotated[Literal["finish", "stop"], checked(values.lower)] = setting(
         "finish",

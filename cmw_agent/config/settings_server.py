@@ -33,7 +33,8 @@ class ServerSettings(SettingsBase):
     database_url: Annotated[SecretStr, checked(network.database_url)] = setting(
         _default_database,
         "SQLAlchemy URL of the database, SQLite or PostgreSQL.",
-        "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+        "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME with the password's special "
+        "characters percent-encoded",
         shown="`chat.db`, a SQLite file in `CMW_DATA_DIR`",
     )
     secret_key: Annotated[SecretStr | None, checked(keys.secret_keys)] = setting(
@@ -65,6 +66,15 @@ class ServerSettings(SettingsBase):
         "a number of proxies from 0 to 9, or IP addresses or networks separated by commas",
         shown="none; the private networks on Hugging Face Spaces",
     )
+    root_path: Annotated[str, checked(network.root_path)] = setting(
+        "",
+        "Path of the app on its host where a proxy serves it below one, such as `/chat`; the proxy "
+        "may take it off or leave it. Without it the `X-Forwarded-Prefix` of trusted proxies holds, "
+        "of those that take it off.",
+        "a path such as /chat, of letters, digits and ._~- alone, that begins as no route of the "
+        "app does",
+        shown="none; the app is at the root of its host",
+    )
     allowed_hosts: Annotated[frozenset[str], checked(network.hosts)] = setting(
         frozenset(),
         "Names, comma-separated, under which the app answers: what a `Host` header may hold. "
@@ -86,10 +96,11 @@ class ServerSettings(SettingsBase):
         shown="`self`; also `https://huggingface.co` and `https://*.hf.space` on Spaces",
     )
 
-    admins: Annotated[frozenset[str], checked(values.names)] = setting(
+    admins: Annotated[frozenset[str], checked(values.users)] = setting(
         frozenset(),
-        "Names of the users, comma-separated, who may see the statistics.",
-        "names separated by commas",
+        "Who may see the statistics and, of users who agree to it in their settings, what they rate, "
+        "comma-separated: `email:ADDRESS` where the provider has verified it, `sub:SUBJECT`, `group:NAME`, or a user name, which users may choose at some providers.",
+        "names, email:ADDRESS, sub:SUBJECT or group:NAME separated by commas",
         shown="nobody",
     )
 

@@ -1,16 +1,18 @@
 """Reads the tables of `agents.toml`; every problem is one line that names the file and the table."""
 
 import difflib
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from cmw_agent.core.errors import StartupError
 
 MAX_BYTES = 1_000_000
 SHOWN = 60  # characters of a wrong value
-KINDS = ("agents", "models")
+KINDS = ("agents", "models", "mcp", "openapi")
+ACCESS = "access"  # a table of tables, by the names of users and groups
 
 Table = dict[str, Any]
 Context = TypeVar("Context")
@@ -35,16 +37,28 @@ def read_tables(path: Path, kind: str, max_tables: int) -> list[Table]:
     Raises:
         StartupError: The file cannot be read, or is not as it should be.
     """
-    document = _document(path)
-    unknown = next((key for key in document if key not in KINDS), None)
-    if unknown is not None:
-        allowed = " and ".join(f"[[{name}]]" for name in KINDS)
-        raise problem(path, "", f"holds {quoted(unknown)}; only {allowed} tables are allowed")
+    document = _known_document(path)
     found = document.get(kind, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        raise problem(path, "", f"must hold each {kind[:-1]} as a table under [[{kind}]]")
+        raise problem(
+            path, "", f"must hold each {kind.removesuffix('s')} as a table under [[{kind}]]"
+        )
     if len(found) > max_tables:
         raise problem(path, "", f"must hold at most {max_tables} {kind}")
+    return found
+
+
+def read_named_tables(path: Path, kind: str, max_tables: int) -> Mapping[str, Table]:
+    """Return the tables ``[kind.NAME]`` of the file by name; none where there is no file.
+
+    Raises:
+        StartupError: The file cannot be read, or is not as it should be.
+    """
+    found = _known_document(path).get(kind, {})
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise problem(path, "", f'must hold each entry of {kind} as a table [{kind}."NAME"]')
+    if len(found) > max_tables:
+        raise problem(path, "", f"must hold at most {max_tables} tables of {kind}")
     return found
 
 
@@ -86,6 +100,77 @@ def subject_of(kind: str, table: Table, number: int) -> str:
     return f"{kind} {quoted(table['id'])}" if table.get("id") else f"{kind} number {number}"
 
 
+class ForAgents(Protocol):
+    """What a table of the operator's describes, with a name, for some agents or for all."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def agents(self) -> frozenset[str] | None:
+        """Ids of the agents that may use it; None for all."""
+
+
+Described = TypeVar("Described", bound=ForAgents)
+
+
+def read_for_agents(
+    path: Path,
+    kind: str,
+    max_tables: int,
+    read: Callable[[Table, str], Described],
+    agents: Collection[str],
+) -> tuple[Described, ...]:
+    """Return what the tables ``[[kind]]`` of the file describe, each with a name of its own.
+
+    Args:
+        path: The file.
+        kind: Of the tables.
+        max_tables: How many there may be.
+        read: Returns what a table describes; its second argument names the table in errors.
+        agents: Ids of the agents that there are.
+
+    Raises:
+        StartupError: The file is not as it should be.
+    """
+    found: dict[str, Described] = {}
+    for number, table in enumerate(read_tables(path, kind, max_tables), 1):
+        name = table.get("name")
+        subject = f"{kind} {quoted(name)}" if name else f"{kind} number {number}"
+        described = read(table, subject)
+        if described.name in found:
+            raise problem(path, subject, "has a name that is taken")
+        unknown = sorted((described.agents or frozenset()) - set(agents))
+        if unknown:
+            text = f"names the agent {quoted(unknown[0])}, which is not there"
+            raise problem(path, subject, text)
+        found[described.name] = described
+    return tuple(found.values())
+
+
+def agent_ids(value: object, _context: object) -> frozenset[str]:
+    """Return the ids of agents that a table lists.
+
+    Raises:
+        TableValueError: It lists none.
+    """
+    if not is_texts(value) or not value:
+        raise TableValueError("a list of ids of agents")
+    return frozenset(value)
+
+
+def patterns(value: object, pattern: re.Pattern[str], allowed: str) -> tuple[str, ...]:
+    """Return the texts that a table lists, each once.
+
+    Raises:
+        TableValueError: It lists none that `pattern` fits.
+    """
+    if not is_texts(value) or not all(map(pattern.fullmatch, value)):
+        raise TableValueError(allowed)
+    return tuple(dict.fromkeys(value))
+
+
 def problem(path: Path, subject: str, text: str) -> StartupError:
     """Return the error that says `text` of a table, or of the file."""
     start = f"CMW_AGENTS_FILE: {path}" + (f", {subject}:" if subject else "")
@@ -116,6 +201,17 @@ def text(value: object, check: Callable[[str], str], allowed: str, max_chars: in
     if not 0 < len(checked) <= max_chars:
         raise TableValueError(allowed)
     return checked
+
+
+def _known_document(path: Path) -> dict[str, Any]:
+    document = _document(path)
+    unknown = next((key for key in document if key not in (*KINDS, ACCESS)), None)
+    if unknown is not None:
+        allowed = ", ".join(f"[[{name}]]" for name in KINDS)
+        raise problem(
+            path, "", f"holds {quoted(unknown)}; only {allowed} and [{ACCESS}] tables are allowed"
+        )
+    return document
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -13,10 +13,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr
 
+from cmw_agent.core.access_names import canonical
+from cmw_agent.language import languages
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+NUMBER = re.compile(r"[0-9]{5,20}")
 SCOPES = ("agents", "v1", "whatsapp", "read")  # of API keys
 AGENT_ID = re.compile(r"[a-z0-9_-]{1,40}")
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+VALUE = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,23 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """Limits of all requests to `/v1` with the keys of one name; 0 sets none.
+
+    Attributes:
+        name: Name of the keys; `*` for those that are not named.
+        turns_per_minute: Messages in a minute.
+        turns_at_once: Answers that are written at once.
+        tokens_per_day: Tokens in a day.
+    """
+
+    name: str = "*"
+    turns_per_minute: int = 600
+    turns_at_once: int = 50
+    tokens_per_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key of the REST interface.
 
@@ -42,6 +64,7 @@ class ApiKey:
             used from there.
         scopes: Kinds of requests that the key allows.
         agents: Ids of the agents that the key reaches; None if the settings name none.
+        limits: Limits of its requests to `/v1`, whoever their users are.
     """
 
     name: str
@@ -49,6 +72,7 @@ class ApiKey:
     origins: frozenset[str]
     scopes: frozenset[str] = frozenset(SCOPES)
     agents: frozenset[str] | None = None
+    limits: KeyLimits = KeyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +116,17 @@ def folder(text: str | Path) -> Path:
     return Path(line(str(text))).expanduser()
 
 
+def expression(text: str) -> str:
+    """Return a regular expression that does not match the empty text."""
+    try:
+        matches_nothing = re.compile(text).search("") is not None
+    except re.error:
+        raise ValueError from None
+    if matches_nothing:
+        raise ValueError
+    return text
+
+
 def sqlite_url(data_dir: Path) -> str:
     """Return the URL of the SQLite database in `data_dir`."""
     return f"sqlite+aiosqlite:///{(data_dir / 'chat.db').as_posix()}"
@@ -118,9 +153,32 @@ def names(text: str) -> frozenset[str]:
     return frozenset(line(part) for part in text.split(",") if part.strip())
 
 
+def users(text: str) -> frozenset[str]:
+    """Return the users and groups of a comma-separated list; see `core.access_names`."""
+    return frozenset(canonical(name) for name in names(text))
+
+
 def lines(text: str) -> tuple[str, ...]:
     """Return the items of a comma-separated list in order, without duplicates."""
     return tuple(dict.fromkeys(line(part) for part in text.split(",") if part.strip()))
+
+
+def digits(text: str) -> tuple[str, ...]:
+    """Return the numbers of a comma-separated list, each without its plus sign."""
+    items = tuple(part.removeprefix("+") for part in lines(text))
+    if not all(NUMBER.fullmatch(item) for item in items):
+        raise ValueError
+    return tuple(dict.fromkeys(items))
+
+
+def pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a comma-separated list of ``slug=value``, each slug once."""
+    found = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(SLUG.fullmatch(name) and VALUE.fullmatch(value) for name, _, value in found):
+        raise ValueError
+    if len({name for name, _, _ in found}) != len(found):
+        raise ValueError
+    return tuple((name, value) for name, _, value in found)
 
 
 def slugs(text: str) -> tuple[str, ...]:
@@ -156,6 +214,14 @@ def time_zone(text: str) -> str:
         return ZoneInfo(line(text)).key
     except (ZoneInfoNotFoundError, OSError):
         raise ValueError from None
+
+
+def language(text: str) -> str:
+    """Return the tag of one of the app's languages."""
+    tag = line(text).lower()
+    if languages().of(tag).tag != tag:
+        raise ValueError
+    return tag
 
 
 def lower(text: str) -> str:

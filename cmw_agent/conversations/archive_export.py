@@ -1,7 +1,8 @@
 """Writes conversations and their files as one ZIP archive that this app can import again.
 
 In it are ``account.json`` (what the archive is, and whose), ``conversations.jsonl`` (a conversation a
-line, as a JSON export has it, with the paths of its files) and ``files/``. No name of a file can lead
+line, as a JSON export has it, with the paths of its files), ``files/`` and, of an account that has saved
+any, ``prompts.json``. No name of a file can lead
 out of the folder into which the archive is unpacked. See ``docs/exports.md``.
 """
 
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 import orjson
 
-from cmw_agent.conversations.export import compact_head, message_record
+from cmw_agent.conversations.export import compact_head, file_record, message_record
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.zip_stream import ZipStream
 from cmw_agent.core.errors import NotFoundError
@@ -78,13 +79,26 @@ class ArchiveExport:
             yield piece
 
     async def everything(self) -> AsyncGenerator[bytes]:
-        """Yield the archive of all conversations and files."""
+        """Yield the archive of all conversations, files and saved prompts."""
         files = self._history.files.all_of(self._principal)
-        async for piece in self._written(self._history.conversations(self._principal), files):
+        conversations = self._history.conversations(self._principal)
+        async for piece in self._written(conversations, files, await self._prompts()):
             yield piece
 
+    async def _prompts(self) -> list[tuple[str, bytes]]:
+        """Return the member of the saved prompts; none where there are none."""
+        saved = await self._history.prompts.prompts(self._principal)
+        if not saved:
+            return []
+        listed = [{"name": prompt.name, "text": prompt.text} for prompt in saved]
+        content = orjson.dumps(listed, option=orjson.OPT_INDENT_2) + b"\n"
+        return [("prompts.json", content)]
+
     async def _written(
-        self, conversations: AsyncGenerator[Conversation], files: AsyncGenerator[StoredFile]
+        self,
+        conversations: AsyncGenerator[Conversation],
+        files: AsyncGenerator[StoredFile],
+        further: Sequence[tuple[str, bytes]] = (),
     ) -> AsyncGenerator[bytes]:
         async with contextlib.aclosing(conversations), contextlib.aclosing(files):
             account, lines = _pieces(self._account()), self._lines(conversations)
@@ -92,6 +106,9 @@ class ArchiveExport:
                 yield piece
             async for piece in self._member("conversations.jsonl", self._now, lines):
                 yield piece
+            for name, content in further:
+                async for piece in self._member(name, self._now, _pieces(content)):
+                    yield piece
             async for file in files:
                 async for piece in self._file(file):
                     yield piece
@@ -100,6 +117,8 @@ class ArchiveExport:
     async def _member(
         self, name: str, at: datetime, content: AsyncGenerator[bytes], *, is_packed: bool = False
     ) -> AsyncGenerator[bytes]:
+        # What is compressed can no longer be looked at.
+        content = self._history.files.outgoing(self._principal, content)
         async with (
             contextlib.aclosing(content),
             contextlib.aclosing(self._zip.member(name, at, content, is_packed=is_packed)) as pieces,
@@ -159,11 +178,7 @@ class ArchiveExport:
             picture["path"] = path_in_archive(picture["id"], picture["name"])
         if message.role == "user":
             record["files"] = [
-                {
-                    "name": file.name,
-                    "media_type": file.media_type,
-                    "path": path_in_archive(file.file_id, file.name),
-                }
+                file_record(file) | {"path": path_in_archive(file.file_id, file.name)}
                 for file in files
             ]
         return record

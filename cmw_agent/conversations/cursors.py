@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.language import wording
 
-NO_PLACE = "The list has no such place; send as before what the page before gave as next."
-ZONELESS = "The time in before has no zone; send what the page before gave as next."
+NO_PLACE = wording("The list has no such place; send as before what the page before gave as next.")
+ZONELESS = wording("The time in before has no zone; send what the page before gave as next.")
 
 
 class InvalidCursorError(InvalidMessageError):

@@ -7,8 +7,9 @@ escaped, and the HTML file may load and run nothing.
 import asyncio
 import contextlib
 import html
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,7 +19,9 @@ import orjson
 from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.sanitize import fence_for
 from cmw_agent.core.sources import source_lines
-from memory.records import Conversation, StoredMessage
+from cmw_agent.files.notes import sentence_of
+from cmw_agent.language import Language, wording
+from memory.records import Conversation, StoredFile, StoredMessage
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.55 system-ui, sans-serif; }
@@ -30,13 +33,26 @@ article { white-space: pre-wrap; overflow-wrap: anywhere; }
 .user { background: #0d948820; border-radius: 1rem; padding: .6rem 1rem; }
 details { font-size: .85rem; margin: .4rem 0; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
-NAMES: Final[Mapping[str, str]] = MappingProxyType({"user": "You", "assistant": "Assistant"})
+NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"user": wording("You"), "assistant": wording("Assistant")}
+)
+FILES_ALONE = wording("A message of files alone.")  # where its files are not shown
 NOTES: Final[Mapping[str, str]] = MappingProxyType(
-    {"interrupted": "This answer was cut short.", "failed": "No answer came."}
+    {
+        "interrupted": wording("This answer was cut short."),
+        "failed": wording("No answer came."),
+    }
 )
 
 
 MessagePages = AsyncGenerator[list[StoredMessage]]
+# Returns the files of messages with these seqs.
+FilesOf = Callable[[Sequence[int]], Awaitable[Sequence[StoredFile]]]
+
+
+async def no_files(_seqs: Sequence[int]) -> Sequence[StoredFile]:
+    """Return no files: those of a conversation whose files are not looked for."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +62,7 @@ class Format:
     Args:
         media_type: Of the file.
         head: Returns what stands before the messages.
-        message: Returns one of them.
+        message: Returns one of them, given the files that it brought.
         tail: What stands behind them.
         first: What stands before the first message.
         between: What stands before each further one.
@@ -55,28 +71,34 @@ class Format:
 
     media_type: str
     head: Callable[[Conversation], str]
-    message: Callable[[StoredMessage], str]
+    message: Callable[[StoredMessage, Sequence[StoredFile]], str]
     tail: str
     first: str = ""
     between: str = ""
     empty: str | None = None
 
-    def page(self, messages: Sequence[StoredMessage], *, is_first: bool) -> bytes:
-        """Return some messages that follow each other."""
-        text = self.between.join(map(self.message, messages))
+    def page(
+        self, messages: Sequence[StoredMessage], files: Sequence[StoredFile] = (), *, is_first: bool
+    ) -> bytes:
+        """Return some messages that follow each other, with the files that they brought."""
+        of_seq: dict[int | None, list[StoredFile]] = {}
+        for file in files:
+            of_seq.setdefault(file.seq, []).append(file)
+        text = self.between.join(self.message(item, of_seq.get(item.seq, ())) for item in messages)
         return f"{self.first if is_first else self.between}{text}".encode()
 
 
 async def written(
-    form: Format, conversation: Conversation, pages: MessagePages
+    form: Format, conversation: Conversation, pages: MessagePages, files_of: FilesOf = no_files
 ) -> AsyncGenerator[bytes]:
     """Yield a conversation in a form, in pieces of as many messages as a page has."""
     yield form.head(conversation).encode()
     is_first = True
     async with contextlib.aclosing(pages):
         async for page in pages:
+            files = await files_of([message.seq for message in page if message.role == "user"])
             # Escaping a page of long messages would hold the loop.
-            yield await asyncio.to_thread(form.page, page, is_first=is_first)
+            yield await asyncio.to_thread(form.page, page, files, is_first=is_first)
             is_first = False
     yield (form.empty if is_first and form.empty is not None else form.tail).encode()
 
@@ -84,6 +106,7 @@ async def written(
 async def all_written(
     conversations: AsyncIterator[Conversation],
     pages_of: Callable[[Conversation], MessagePages],
+    files_of: Callable[[Conversation], FilesOf] = lambda _: no_files,
     *,
     with_thinking: bool = False,
     with_versions: bool = False,
@@ -93,6 +116,7 @@ async def all_written(
     Args:
         conversations: Those to be written.
         pages_of: Returns the messages of one.
+        files_of: Returns what finds the files of its messages.
         with_thinking: Whether the models' thoughts are written, too.
         with_versions: Whether each message says which one it follows, and whether it is shown.
     """
@@ -103,17 +127,23 @@ async def all_written(
     async for conversation in conversations:
         yield between
         between = b",\n"
-        async for piece in written(form, conversation, pages_of(conversation)):
+        async for piece in written(
+            form, conversation, pages_of(conversation), files_of(conversation)
+        ):
             yield piece
     yield b"\n]}\n"
 
 
 async def beginning(
-    form: Format, conversation: Conversation, pages: MessagePages, max_chars: int
+    form: Format,
+    conversation: Conversation,
+    pages: MessagePages,
+    max_chars: int,
+    files_of: FilesOf = no_files,
 ) -> str:
     """Return the first `max_chars` of what `written` yields, and read no more than that takes."""
     texts, chars = [], 0
-    async with contextlib.aclosing(written(form, conversation, pages)) as pieces:
+    async with contextlib.aclosing(written(form, conversation, pages, files_of)) as pieces:
         async for piece in pieces:
             texts.append(piece.decode())
             chars += len(texts[-1])
@@ -127,9 +157,16 @@ def _json_head(conversation: Conversation) -> str:
     return text.removesuffix("]\n}")
 
 
-def _json_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
+def _json_message(
+    item: StoredMessage,
+    files: Sequence[StoredFile],
+    *,
+    with_thinking: bool,
+    with_versions: bool,
+) -> str:
     # Line breaks within texts are escaped: these are JSON's own.
     record = message_record(item, with_thinking=with_thinking, with_versions=with_versions)
+    record |= _attached(files)
     text = orjson.dumps(record, option=orjson.OPT_INDENT_2).decode()
     return text.replace("\n", "\n    ")
 
@@ -139,9 +176,27 @@ def compact_head(conversation: Conversation) -> str:
     return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
 
 
-def _compact_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
+def _compact_message(
+    item: StoredMessage,
+    files: Sequence[StoredFile],
+    *,
+    with_thinking: bool,
+    with_versions: bool,
+) -> str:
     record = message_record(item, with_thinking=with_thinking, with_versions=with_versions)
-    return orjson.dumps(record).decode()
+    return orjson.dumps(record | _attached(files)).decode()
+
+
+def _attached(files: Sequence[StoredFile]) -> dict[str, Any]:
+    """Return what JSON says of files that are not in it."""
+    return {"attached": list(map(file_record, files))} if files else {}
+
+
+def file_record(file: StoredFile) -> dict[str, Any]:
+    """Return a file as JSON exports name it."""
+    record = {"name": file.name, "media_type": file.media_type}
+    note = sentence_of(file.notes)
+    return record | ({"note": note} if note else {})
 
 
 def _record(conversation: Conversation) -> dict[str, Any]:
@@ -159,37 +214,47 @@ def _record(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _markdown_head(conversation: Conversation) -> str:
-    return f"# {conversation.title}\n\n*{_when(conversation)}*"
+def _markdown_head(conversation: Conversation, *, language: Language) -> str:
+    return f"# {conversation.title}\n\n*{_when(conversation, language)}*"
 
 
-def _markdown_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
+def _markdown_message(
+    item: StoredMessage,
+    files: Sequence[StoredFile],
+    *,
+    language: Language,
+    with_thinking: bool,
+    with_versions: bool,
+) -> str:
     # The answers' own Markdown stays as it is.
-    parts = [f"## {_heading(item, with_versions=with_versions)}"]
+    parts = [f"## {_heading(item, language, with_versions=with_versions)}"]
     if with_thinking and item.thinking:
-        parts += [f"{_thought(item)}:", _fenced(item.thinking)]
+        parts += [f"{_thought(item, language)}:", _fenced(item.thinking)]
     for call in item.tool_calls:
         arguments = orjson.dumps(call.arguments).decode()
         parts.append(_fenced(f"{call.name}({arguments})\n{call.result}"))
     if item.content:
         parts.append(item.content)
+    elif item.role == "user" and not files:
+        parts.append(f"*{language.translate(FILES_ALONE)}*")
+    parts += [f"*{_file(file, language)}*" for file in files]
     if item.details.sources:
         parts.append("  \n".join(source_lines(item.details.sources)))
-    parts += [f"*Picture: {picture.name}*" for picture in item.details.pictures]
-    if (note := _note(item)) is not None:
+    parts += [f"*{_picture(picture.name, language)}*" for picture in item.details.pictures]
+    if (note := _note(item, language)) is not None:
         parts.append(f"*{note}*")
     return "\n\n".join(parts)
 
 
-def _html_head(conversation: Conversation) -> str:
+def _html_head(conversation: Conversation, *, language: Language) -> str:
     title = html.escape(conversation.title)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{language.tag}"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body>"
-        f"<header><h1>{title}</h1><p>{html.escape(_when(conversation))}</p></header>\n"
+        f"<header><h1>{title}</h1><p>{html.escape(_when(conversation, language))}</p></header>\n"
     )
 
 
@@ -216,6 +281,8 @@ def message_record(
     }
     details = item.details
     further = {
+        "feedback_reason": item.feedback_reason,
+        "feedback_comment": item.feedback_comment,
         "tokens_estimated": item.tokens_estimated,
         "finish_reason": item.finish_reason,
         "note": sentence_for(item.finish_reason, details.note),
@@ -235,11 +302,18 @@ def message_record(
     )
 
 
-def _section(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
+def _section(
+    item: StoredMessage,
+    files: Sequence[StoredFile],
+    *,
+    language: Language,
+    with_thinking: bool,
+    with_versions: bool,
+) -> str:
     thinking = ""
     if with_thinking and item.thinking:
         thinking = (
-            f"<details><summary>{_thought(item)}</summary><pre>{html.escape(item.thinking)}"
+            f"<details><summary>{_thought(item, language)}</summary><pre>{html.escape(item.thinking)}"
             "</pre></details>"
         )
     calls = "".join(
@@ -249,38 +323,63 @@ def _section(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -
         for call in item.tool_calls
     )
     below = [*source_lines(item.details.sources)]
-    below += [f"Picture: {picture.name}" for picture in item.details.pictures]
-    if (note := _note(item)) is not None:
+    below += [_file(file, language) for file in files]
+    if item.role == "user" and not item.content and not files:
+        below.insert(0, language.translate(FILES_ALONE))
+    below += [_picture(picture.name, language) for picture in item.details.pictures]
+    if (note := _note(item, language)) is not None:
         below.append(note)
     notes = "".join(f"<p><em>{html.escape(line)}</em></p>" for line in below)
     return (
-        f"<section><h2>{_heading(item, with_versions=with_versions)}</h2>"
+        f"<section><h2>{_heading(item, language, with_versions=with_versions)}</h2>"
         f'{thinking}{calls}<article class="{item.role}">'
         f"{html.escape(item.content)}</article>{notes}</section>\n"
     )
 
 
-def _heading(item: StoredMessage, *, with_versions: bool) -> str:
+def _heading(item: StoredMessage, language: Language, *, with_versions: bool) -> str:
+    name = language.translate(NAMES[item.role])
     if not with_versions:
-        return NAMES[item.role]
-    after = f", after message {item.parent_seq}" if item.parent_seq else ""
-    hidden = ", not shown" if item.superseded else ""
-    return f"{NAMES[item.role]} (message {item.seq}{after}{hidden})"
+        return name
+    seq, parent = str(item.seq), str(item.parent_seq)
+    position = language.gettext("message {seq}", seq=seq)
+    if item.parent_seq:
+        position = language.gettext("message {seq}, after message {parent}", seq=seq, parent=parent)
+    not_shown = language.gettext("not shown")
+    hidden = f", {not_shown}" if item.superseded else ""
+    return f"{name} ({position}{hidden})"
 
 
-def _note(item: StoredMessage) -> str | None:
+def _note(item: StoredMessage, language: Language) -> str | None:
     """Return the notice below an answer; None for an answer that ended well."""
-    return sentence_for(item.finish_reason, item.details.note) or NOTES.get(item.status)
+    note = sentence_for(item.finish_reason, item.details.note) or NOTES.get(item.status)
+    return language.translate(note) if note else None
 
 
-def _thought(item: StoredMessage) -> str:
+def _thought(item: StoredMessage, language: Language) -> str:
     seconds = item.details.thinking_ms / 1000
-    return f"Thought for {seconds:.1f} s" if seconds else "Thoughts"
+    if not seconds:
+        return language.gettext("Thoughts")
+    return language.gettext("Thought for {seconds} s", seconds=f"{seconds:.1f}")
 
 
-def _when(conversation: Conversation) -> str:
+def _file(file: StoredFile, language: Language) -> str:
+    note = sentence_of(file.notes)
+    named = language.gettext("File: {name}", name=file.name)
+    return f"{named}. {language.translate(note)}" if note else named
+
+
+def _picture(name: str, language: Language) -> str:
+    return language.gettext("Picture: {name}", name=name)
+
+
+def _when(conversation: Conversation, language: Language) -> str:
     first, last = conversation.started_at, conversation.last_activity_at
-    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    return language.gettext(
+        "{first} to {last} UTC",
+        first=language.moment(first, UTC),
+        last=language.moment(last, UTC),
+    )
 
 
 def _fenced(text: str) -> str:
@@ -288,18 +387,40 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def formats(*, with_thinking: bool = False, with_versions: bool = False) -> Mapping[str, Format]:
+def receipts_form() -> Format:
+    """Return the form that has the receipts of a conversation's answers, one on a line."""
+    return Format("application/x-ndjson", lambda _: "", _receipt_line, "")
+
+
+def _receipt_line(item: StoredMessage, _files: Sequence[StoredFile]) -> str:
+    receipt = item.details.receipt
+    return "" if receipt is None else f"{orjson.dumps(receipt).decode()}\n"
+
+
+def formats(
+    language: Language, *, with_thinking: bool = False, with_versions: bool = False
+) -> Mapping[str, Format]:
     """Return the forms by the ending of the file.
 
     Args:
+        language: The language of headings and notes.
         with_thinking: Whether the models' thoughts are written, too.
         with_versions: Whether each message says which one it follows, and whether it is shown.
     """
-    markdown = partial(_markdown_message, with_thinking=with_thinking, with_versions=with_versions)
+    markdown = partial(
+        _markdown_message,
+        language=language,
+        with_thinking=with_thinking,
+        with_versions=with_versions,
+    )
     as_json = partial(_json_message, with_thinking=with_thinking, with_versions=with_versions)
-    as_html = partial(_section, with_thinking=with_thinking, with_versions=with_versions)
+    as_html = partial(
+        _section, language=language, with_thinking=with_thinking, with_versions=with_versions
+    )
+    markdown_head = partial(_markdown_head, language=language)
+    html_head = partial(_html_head, language=language)
     return {
-        "md": Format("text/markdown", _markdown_head, markdown, "\n", "\n\n", "\n\n"),
+        "md": Format("text/markdown", markdown_head, markdown, "\n", "\n\n", "\n\n"),
         "json": Format(
             "application/json",
             _json_head,
@@ -309,8 +430,9 @@ def formats(*, with_thinking: bool = False, with_versions: bool = False) -> Mapp
             between=",\n    ",
             empty="]\n}",
         ),
-        "html": Format("text/html", _html_head, as_html, "</body></html>\n"),
+        "html": Format("text/html", html_head, as_html, "</body></html>\n"),
     }
 
 
-FORMATS: Final[Mapping[str, Format]] = MappingProxyType(formats())
+ENDINGS: Final = ("md", "json", "html")  # the endings of the files
+RECEIPTS: Final = "receipts"  # the format that has no text: what models saw for the answers

@@ -4,34 +4,53 @@ For every channel, as `ChatService` is for turns. Each method takes the principa
 what is another's and what does not exist are the same `NotFoundError`.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec
 
+from cmw_agent.agent.own.threads import AgentThreads
 from cmw_agent.conversations.changes import Change, ChangeKind, ConversationChanges
+from cmw_agent.conversations.export import FilesOf
 from cmw_agent.conversations.importing.service import ImportService
+from cmw_agent.conversations.prompts import PromptService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import SessionRegistry
-from cmw_agent.core.errors import InvalidMessageError, NotFoundError
+from cmw_agent.conversations.tombstones import Tombstones
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, describe_exception
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
+from cmw_agent.recording.recorder import Recorder
+from cmw_agent.tools.composio.connecting import ConnectionService
 from memory.errors import InvalidTextError
+from memory.receipts import sealed
 from memory.records import (
     Arrangement,
+    ConsentKind,
     Conversation,
     Feedback,
     MessageLink,
+    RatingExplanation,
     SearchHit,
     Section,
     StoredMessage,
     Usage,
     utcnow,
 )
+
+if TYPE_CHECKING:
+    from cmw_agent.tools.mcp.opening import McpClients
+
+log = get_logger(__name__)
+P = ParamSpec("P")
 
 PAGE = 30  # conversations of one page of the list
 ARRANGED_PAGE = 100  # of those that are pinned or in a folder: folders are shown whole
@@ -40,6 +59,9 @@ QUERY_CHARS = 200
 # What a fork takes along of a conversation's context. The tools that need not ask are not in it: what
 # was allowed in one conversation is not allowed in another.
 FORKED_CONTEXT = ("model", "effort", "metadata")
+RECORDINGS_STAY = wording(
+    "What was recorded of your chats cannot be deleted now; please try again later."
+)
 Versions = Mapping[int, tuple[int, ...]]  # seqs of all versions, by the seq of the shown one
 
 
@@ -69,7 +91,13 @@ class ConversationService:
         imports: The running imports, which store nothing more then.
         budgets: Limits how many chats are copied in an hour.
         changes: Tells the owners' open pages of what is done here.
+        mcp: The sessions with MCP servers and the sign-ins there, which end when everything goes;
+            None where there are none.
+        connecting: The connected accounts, which go when everything goes; None where there are none.
+        threads: What agents remember by themselves, which goes when everything goes; None for none.
+        tombstones: Note who is erased, for backups that hold them; None for a process without backups.
         clock: The time, with its zone.
+        recorder: Has recordings of turns, which go with what was recorded; None where there are none.
 
     In methods that change something, `tab` is the name of the page that asks for it, if one does.
 
@@ -87,8 +115,16 @@ class ConversationService:
         imports: ImportService,
         budgets: Budgets,
         changes: ConversationChanges,
+        mcp: "McpClients | None" = None,
+        threads: AgentThreads | None = None,
+        tombstones: Tombstones | None = None,
+        connecting: ConnectionService | None = None,
         clock: Callable[[], datetime] = utcnow,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._mcp = mcp
+        self._tombstones = tombstones
+        self._connecting = connecting
         self._memory_of = memory_of
         self._registry = registry
         self._turns = turns
@@ -97,12 +133,20 @@ class ConversationService:
         self._imports = imports
         self._budgets = budgets
         self._changes = changes
+        self._threads = threads
         self._clock = clock
+        self._recorder = recorder
+        self._prompts = PromptService(memory_of, budgets)
 
     @property
     def files(self) -> Files:
         """The owners' files."""
         return self._files
+
+    @property
+    def prompts(self) -> PromptService:
+        """The owners' saved prompts."""
+        return self._prompts
 
     async def page(
         self, principal: Principal, before: tuple[datetime, str] | None = None
@@ -139,7 +183,9 @@ class ConversationService:
             try:
                 await memory.rename(principal.id, conversation, title)
             except InvalidTextError:
-                raise InvalidMessageError("Please write a title of letters first.") from None
+                raise InvalidMessageError(
+                    wording("Please write a title of letters first.")
+                ) from None
             stored = await memory.conversation(principal.id, conversation)
         self._publish(principal, "listed", conversation, tab)
         return stored.title
@@ -169,6 +215,7 @@ class ConversationService:
         await self._stop_turns(principal, conversation)
         with mapped_store_errors():
             await self._memory_of(principal).delete(principal.id, conversation)
+        await self._forget_recordings(principal, conversation)
         self._publish(principal, "deleted", conversation, tab)
 
     async def restore(
@@ -180,11 +227,31 @@ class ConversationService:
         self._publish(principal, "listed", conversation, tab)
 
     async def rate(
-        self, principal: Principal, conversation: str, seq: int, feedback: Feedback | None
+        self,
+        principal: Principal,
+        conversation: str,
+        seq: int,
+        feedback: Feedback | None,
+        explanation: RatingExplanation | None = None,
     ) -> None:
-        """Store the owner's rating of an answer."""
+        """Store the owner's rating of an answer.
+
+        Without an explanation, an earlier one stays as long as the feedback does.
+        """
         with mapped_store_errors():
-            await self._memory_of(principal).rate(principal.id, conversation, seq, feedback)
+            await self._memory_of(principal).rate(
+                principal.id, conversation, seq, feedback, explanation
+            )
+
+    async def consents(self, principal: Principal) -> frozenset[ConsentKind]:
+        """Return what a principal lets the operator do."""
+        with mapped_store_errors():
+            return await self._memory_of(principal).consents(principal.id)
+
+    async def set_consent(self, principal: Principal, kind: ConsentKind, *, is_given: bool) -> None:
+        """Store that a principal gives a consent, or takes it back."""
+        with mapped_store_errors():
+            await self._memory_of(principal).set_consent(principal.id, kind, is_given=is_given)
 
     async def versions(
         self, principal: Principal, conversation: str, messages: Sequence[StoredMessage]
@@ -202,6 +269,21 @@ class ConversationService:
             links = await memory.path(principal.id, conversation, limit=limit)
             seqs = await memory.versions(principal.id, conversation, links)
         return [(link, seqs.get(link.seq, (link.seq,))) for link in links]
+
+    async def answer(self, principal: Principal, conversation: str, seq: int) -> StoredMessage:
+        """Return one answer of the caller's, of whatever version.
+
+        Raises:
+            NotFoundError: The conversation or the answer does not exist, or is another's.
+        """
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            found = await memory.messages_after(
+                principal.id, conversation, limit=1, after_seq=seq - 1, all_versions=True
+            )
+        if not found or found[0].seq != seq or found[0].role != "assistant":
+            raise NotFoundError
+        return found[0]
 
     async def select_version(
         self, principal: Principal, conversation: str, seq: int, *, tab: str | None = None
@@ -274,7 +356,7 @@ class ConversationService:
     async def left(self, principal: Principal, conversation: str) -> None:
         """Mark a conversation as inactive when no page of its owner shows it any more."""
         open_ids = {session.conversation_id for session in self._registry.of(principal)}
-        if conversation not in open_ids and principal.is_kept:
+        if conversation not in open_ids and principal.is_stored:
             with mapped_store_errors():
                 await self._memory_of(principal).mark_inactive(principal.id, conversation)
 
@@ -282,11 +364,65 @@ class ConversationService:
         """Delete everything of a principal for good; return how many conversations that was."""
         await self._stop_turns(principal, None)
         await self._imports.stop(principal)
+        # Before, for a process that dies meanwhile; and afterwards, for a backup that was begun meanwhile.
+        is_noted = await self._has_rows(principal)
+        if is_noted:
+            await self._note_erasure(principal)
         await self._files.forget(principal)
+        if self._connecting is not None:
+            await self._connecting.forget(principal)
+        if self._mcp is not None:
+            await self._mcp.revoke(principal)
         with mapped_store_errors():
             count = await self._memory_of(principal).forget(principal.id)
+        if is_noted:
+            await self._note_erasure(principal)
+        if self._threads is not None and principal.is_stored:
+            await self._threads.sweep(principal.id)
+        await self._forget_recordings(principal, None)
         self._publish(principal, "deleted", None, tab)
         return count
+
+    async def _forget_recordings(self, principal: Principal, conversation: str | None) -> None:
+        if self._recorder is None or not principal.is_stored:
+            return
+        try:
+            await self._recorder.forget(principal.id, conversation)
+        except OSError as error:
+            raise UserError(RECORDINGS_STAY) from error
+
+    async def note_move(self, principal: Principal, visitor: Principal) -> None:
+        """Note for later restores that what a visitor had is a principal's, and erased with theirs."""
+        if self._tombstones is not None:
+            await _noted(self._tombstones.moved, visitor.id, principal.id, utcnow())
+
+    async def _note_erasure(self, principal: Principal) -> None:
+        """Note for later restores that a principal is erased."""
+        if self._tombstones is not None:
+            await _noted(self._tombstones.erased, principal.id, utcnow())
+
+    async def _has_rows(self, principal: Principal) -> bool:
+        if self._tombstones is None or not principal.is_stored:
+            return False
+        with mapped_store_errors():
+            return bool(await self._memory_of(principal).row_counts(principal.id))
+
+    async def erase(
+        self, principal: Principal, *, tab: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Delete everything as `forget`; return how many conversations, and a receipt.
+
+        The receipt says how many rows each table had of the principal before and has afterwards.
+        """
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            before = await memory.row_counts(principal.id)
+        deleted = await self.forget(principal, tab=tab)
+        with mapped_store_errors():
+            left = await memory.row_counts(principal.id)
+        at = utcnow().isoformat(timespec="seconds")
+        receipt = {"version": 1, "kind": "erasure", "at": at, "erased": before, "left": left}
+        return deleted, sealed(receipt, None)
 
     def import_state(self, principal: Principal) -> dict[str, Any] | None:
         """Return how far the principal's newest import is; None where there is none."""
@@ -319,6 +455,10 @@ class ConversationService:
             after = page[-1].seq
             yield page
 
+    def files_of(self, principal: Principal, conversation: str) -> FilesOf:
+        """Return what finds the files of messages of a conversation."""
+        return partial(self._files.of_messages, principal, conversation)
+
     async def conversations(self, principal: Principal) -> AsyncGenerator[Conversation]:
         """Yield all conversations of a principal, newest first."""
         before: tuple[datetime, str] | None = None
@@ -338,3 +478,11 @@ class ConversationService:
             if conversation is None or session.conversation_id == conversation:
                 session.conversation_id = session.view = session.transcript = None
         await self._turns.stop(principal.id, conversation)
+
+
+async def _noted(add: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Add a tombstone. What fails is logged: what is done matters more than that a restore knows."""
+    try:
+        await asyncio.to_thread(add, *args, **kwargs)
+    except OSError as error:
+        log.error("no tombstone", cause=describe_exception(error))  # noqa: TRY400 (no text of it)

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.core.errors import OverloadedError, UnknownSessionError
 from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.language import Language, languages, wording
+from cmw_agent.limits.limiter import KeyBudget
 from cmw_agent.tools.composio.connecting import PAGE_KINDS, ConnectionOrigin
 from memory.manager import ConversationMemoryManager
 
@@ -57,9 +59,10 @@ class LiveSession:
     the agent's profile, `origin` is the address under which the caller reaches the app; `can_ask`
     says whether its user can be asked before a tool runs: otherwise a call that needs approval is
     denied. `address` is the network address of the
-    latest request, for budgets alone; None where the channel has none. `tab` is the name that the
+    latest request, for budgets alone; None where the channel has none. `key_budget` is the API key of the latest
+    request, where limits of keys hold. `tab` is the name that the
     page gives itself, None without a page. `time_zone` is the IANA name of the zone that its user's
-    browser is in; None where nothing says it. `visited_at` is when its
+    browser is in; None where nothing says it. `language` is the one that its user reads. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """
 
@@ -78,10 +81,12 @@ class LiveSession:
     provenance: SessionOrigin = field(default_factory=SessionOrigin)
     can_ask: bool = True
     address: str | None = None
+    key_budget: KeyBudget | None = None
     tab: str | None = None
     used_at: float = 0.0
     visited_at: float | None = None
     time_zone: str | None = None
+    language: Language = field(default_factory=lambda: languages().english)
 
     @property
     def owner(self) -> str:
@@ -89,7 +94,7 @@ class LiveSession:
         return self.principal.id
 
     @property
-    def place(self) -> ConnectionOrigin | None:
+    def connection_origin(self) -> ConnectionOrigin | None:
         """Where this session's user asks to connect an account; None where no link would do."""
         if self.principal.kind in PAGE_KINDS:
             return ConnectionOrigin(self.origin)
@@ -107,11 +112,13 @@ def _description(principal: Principal, provenance: SessionOrigin) -> str:
     match principal.kind:
         case "phone":
             digits = re.sub(r"\D", "", (provenance.recipient or "").partition("@")[0])
-            return f"the WhatsApp chat of a number that ends in {digits[-2:] or '…'}"
+            return wording(
+                "the WhatsApp chat of a number that ends in {digits}", digits=digits[-2:] or "…"
+            )
         case "widget" if provenance.website_domain:
-            return f"a chat on the website {provenance.website_domain}"
+            return wording("a chat on the website {domain}", domain=provenance.website_domain)
         case _:
-            return "a chat in another program"
+            return wording("a chat in another program")
 
 
 class SessionMaker(Protocol):
@@ -230,7 +237,7 @@ class SessionRegistry:
         if len(self._sessions) >= self._capacity:
             # Oldest first, and those that prove nothing before those that do: a flood
             # of invented hashes pushes out only other inventions.
-            return sorted(self._sessions.values(), key=lambda s: s.principal.is_kept)
+            return sorted(self._sessions.values(), key=lambda s: s.principal.is_stored)
         return []
 
     async def _evict(self, candidates: list[LiveSession]) -> None:
@@ -248,7 +255,7 @@ class SessionRegistry:
         own.pop(session.key, None)
         if not own:
             del self._by_owner[session.owner]
-            if not session.principal.is_kept:
+            if not session.principal.is_stored:
                 with contextlib.suppress(Exception):
                     await session.memory.forget(session.owner)
         return True

@@ -17,6 +17,8 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.copies import FileCopies
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
+from cmw_agent.identity.tripwire import Tripwire
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from memory.conversations.share_files import MAX_SHARED_FILES
 from memory.conversations.share_store import ShareStore
@@ -28,18 +30,23 @@ from memory.share_records import NewShare, Share, SharedCopy, SharedFile, Shared
 MAX_DAYS = 365
 PAGE = 40  # messages of one page of a snapshot
 PAGE_CHARS = 60_000  # of one page's messages, except for one that is longer
-NO_VISIT = "This needs a visit that is kept; please allow this page's cookie and reload it."
-TOO_MANY = f"You have {MAX_SHARES} links, as many as one may have; please end one first."
-TOO_LARGE = (
-    f"This conversation is too long for a link: it may have {MAX_MESSAGES:,} messages and "
-    f"{MAX_SHARED_FILES} files."
+NO_VISIT = wording(
+    "This needs a visit that is kept; please allow this page's cookie and reload it."
+)
+TOO_MANY = wording(
+    "You have {count} links, as many as one may have; please end one first.", count=MAX_SHARES
+)
+TOO_LARGE = wording(
+    "This conversation is too long for a link: it may have {messages} messages and {files} files.",
+    messages=MAX_MESSAGES,
+    files=MAX_SHARED_FILES,
 )
 
 
 class SharedChatNotFoundError(NotFoundError):
     """No such share: it never was, has expired, was revoked, or is not yours; one answer for all."""
 
-    sentence = "This shared chat was not found."
+    sentence = wording("This shared chat was not found.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,21 @@ class ShareService:
         copies: Copies the bytes of files.
         agents: The agents, of which a reader who continues a chat gets one.
         budgets: Limits how many chats are copied in an hour.
+        tripwire: Looks at what readers get; None without one.
 
     Raises:
         UserError: From each method, if the request fails or is refused.
     """
 
     def __init__(
-        self, store: ShareStore, copies: FileCopies, agents: Agents, budgets: Budgets
+        self,
+        store: ShareStore,
+        copies: FileCopies,
+        agents: Agents,
+        budgets: Budgets,
+        tripwire: Tripwire | None = None,
     ) -> None:
+        self._tripwire = tripwire
         self._store = store
         self._copies = copies
         self._agents = agents
@@ -91,9 +105,11 @@ class ShareService:
             with_files: Whether the readers get its files, too.
             address: Network address of the request, or None.
         """
-        self._check_kept(principal)
+        self._require_stored(principal)
         if days is not None and not 1 <= days <= MAX_DAYS:
-            raise InvalidMessageError(f"A link ends after 1 to {MAX_DAYS} days, or never.")
+            raise InvalidMessageError(
+                wording("A link ends after 1 to {max_days} days, or never.", max_days=MAX_DAYS)
+            )
         self._budgets.spend("copies", principal.id, address)
         share_id = channel_principals.new_share_id()
         reader = channel_principals.share(share_id)
@@ -110,7 +126,7 @@ class ShareService:
 
     async def shares(self, principal: Principal, conversation: str | None = None) -> list[Share]:
         """Return a principal's open shares, or those of one conversation, newest first."""
-        if not principal.is_kept:
+        if not principal.is_stored:
             return []
         with _share_errors():
             return await self._store.shares(principal.id, conversation)
@@ -128,6 +144,8 @@ class ShareService:
                 principal.id, from_seq=from_seq, limit=PAGE
             )
         shown = list(_fitting(messages))
+        if self._tripwire is not None:
+            self._tripwire.check(principal.id, repr((snapshot, shown, files)).encode())
         last_seq = shown[-1].seq if shown else from_seq - 1
         next_seq = last_seq + 1 if shown and last_seq < snapshot.message_count else None
         return SnapshotPage(snapshot, shown, files, next_seq)
@@ -137,9 +155,12 @@ class ShareService:
         with _share_errors():
             shared = await self._store.snapshot_file(principal.id, number)
         try:
-            return shared.file, await self._copies.path(shared)
+            path = await self._copies.path(shared)
         except NotFoundError:
             raise SharedChatNotFoundError from None
+        if self._tripwire is not None:
+            await self._tripwire.check_file(principal.id, path)
+        return shared.file, path
 
     async def continue_chat(
         self, principal: Principal, share_id: str, address: str | None = None
@@ -151,7 +172,7 @@ class ShareService:
             share_id: Id of the share.
             address: Network address of the request, or None.
         """
-        self._check_kept(principal)
+        self._require_stored(principal)
         reader = channel_principals.share(share_id)
         with _share_errors():
             snapshot = await self._store.snapshot(reader.id)
@@ -174,8 +195,8 @@ class ShareService:
         return agent_id if agent_id in ids else ids[0]
 
     @staticmethod
-    def _check_kept(principal: Principal) -> None:
-        if not principal.is_kept:
+    def _require_stored(principal: Principal) -> None:
+        if not principal.is_stored:
             raise InvalidMessageError(NO_VISIT, status=403)
 
 

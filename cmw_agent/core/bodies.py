@@ -1,19 +1,27 @@
 """Reads bodies of requests and responses, no more of them than is allowed."""
 
+import asyncio
+import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import wording
 
 LENGTH_DIGITS = 18  # of a Content-Length that is believed
 CHUNK_BYTES = 65_536
+GZIP = 16 + zlib.MAX_WBITS  # tells zlib that a header of gzip comes first
 Reserve = Callable[[int, int, bool], None]
 
 
 class BodyTooLargeError(Exception):
     """A body has more bytes than are taken."""
+
+
+class MalformedBodyError(Exception):
+    """A body is not compressed as it says."""
 
 
 def check_declared_length(scope: Scope, max_bytes: int) -> int:
@@ -48,7 +56,7 @@ async def read_request_body(
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise UserError("The request ended early.", status=400)
+            raise UserError(wording("The request ended early."), status=400)
         part, is_last = message.get("body", b""), not message.get("more_body", False)
         if len(body) + len(part) > max_bytes:
             raise BodyTooLargeError
@@ -57,6 +65,39 @@ async def read_request_body(
         body += part
         if is_last:
             return bytes(body)
+
+
+async def unpacked(body: bytes, max_bytes: int, reserve: Reserve) -> bytes:
+    """Return what a body that is compressed by gzip holds; other tasks run meanwhile.
+
+    Args:
+        body: The compressed body.
+        max_bytes: Of what it holds.
+        reserve: As for `read_request_body`.
+
+    Raises:
+        BodyTooLargeError: It holds more bytes.
+        MalformedBodyError: It is not compressed by gzip, not whole, or not all.
+    """
+    inflater, whole = zlib.decompressobj(GZIP), bytearray()
+    for start in range(0, len(body), CHUNK_BYTES):
+        rest, part = body[start : start + CHUNK_BYTES], bytes(CHUNK_BYTES)
+        while rest or len(part) == CHUNK_BYTES:
+            try:
+                part = inflater.decompress(rest, CHUNK_BYTES)
+            except zlib.error as error:
+                raise MalformedBodyError from error
+            rest = inflater.unconsumed_tail
+            if len(whole) + len(part) > max_bytes:
+                raise BodyTooLargeError
+            reserve(len(whole) + len(part), len(part), inflater.eof)
+            whole += part
+            await asyncio.sleep(0)
+            if inflater.unused_data:
+                raise MalformedBodyError
+    if not inflater.eof:
+        raise MalformedBodyError
+    return bytes(whole)
 
 
 async def bounded(parts: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes]:

@@ -9,6 +9,8 @@ import secrets
 import traceback
 from pathlib import Path
 
+from cmw_agent.language import Language, Wording, wording
+
 MAX_FRAMES = 12
 
 
@@ -32,7 +34,7 @@ class UserError(Exception):
 
     status = 500
     retry_after: int | None = None
-    sentence = "Something went wrong on our side; please try again."
+    sentence: str = wording("Something went wrong on our side; please try again.")
 
     def __init__(
         self,
@@ -47,42 +49,55 @@ class UserError(Exception):
         super().__init__(self.sentence)
 
     def __str__(self) -> str:
-        return f"{self.sentence} (error {self.error_id})"
+        return self.report
+
+    @property
+    def report(self) -> Wording:
+        """The sentence and the id."""
+        return wording("{sentence} (error {id})", sentence=self.sentence, id=self.error_id)
+
+    def text(self, language: Language) -> str:
+        """Return the sentence and the id in a language."""
+        return language.translate(self.report)
+
+    def sentence_in(self, language: Language) -> str:
+        """Return the sentence in a language."""
+        return language.translate(self.sentence)
 
 
 class MissingSessionError(UserError):
     """The request carries no session hash."""
 
     status = 400
-    sentence = "This request names no session; please reload the page."
+    sentence = wording("This request names no session; please reload the page.")
 
 
 class MalformedSessionError(UserError):
     """The session key does not have the form that the guard produces."""
 
     status = 400
-    sentence = "This session is not valid; please reload the page."
+    sentence = wording("This session is not valid; please reload the page.")
 
 
 class UnknownSessionError(UserError):
     """The session belongs to another principal or does not exist; both give the same answer."""
 
     status = 404
-    sentence = "This session was not found; please reload the page."
+    sentence = wording("This session was not found; please reload the page.")
 
 
 class NotFoundError(UserError):
     """The conversation or message belongs to another principal or does not exist; same answer."""
 
     status = 404
-    sentence = "This conversation was not found."
+    sentence = wording("This conversation was not found.")
 
 
 class ConversationInUseError(UserError):
     """The conversation already has a running turn."""
 
     status = 409
-    sentence = (
+    sentence = wording(
         "An answer is still being written in this conversation; wait for it or stop it first."
     )
 
@@ -91,14 +106,14 @@ class ConversationChangedError(UserError):
     """The conversation has changed in another tab since this page showed it."""
 
     status = 409
-    sentence = "This conversation has gone on in another tab; please reload the page."
+    sentence = wording("This conversation has gone on in another tab; please reload the page.")
 
 
 class VersionNotShownError(UserError):
     """The message is on a path of its conversation that is not the shown one."""
 
     status = 409
-    sentence = (
+    sentence = wording(
         "This message is not in the version of the conversation that is shown; "
         "please show that version first."
     )
@@ -108,21 +123,21 @@ class OverloadedError(UserError):
     """The process has reached its maximum of running turns or of live sessions."""
 
     status = 503
-    sentence = "Too many people are chatting right now; please try again in a moment."
+    sentence = wording("Too many people are chatting right now; please try again in a moment.")
 
 
 class ServiceUnavailableError(UserError):
     """The database or another part of the service cannot be reached."""
 
     status = 503
-    sentence = "Conversations cannot be stored right now; please try again in a moment."
+    sentence = wording("Conversations cannot be stored right now; please try again in a moment.")
 
 
 class InvalidMessageError(UserError):
     """The message is empty, too long, or contains characters that are not allowed in text."""
 
     status = 422
-    sentence = "This message cannot be sent."
+    sentence = wording("This message cannot be sent.")
 
 
 class ModelFailedError(UserError):
@@ -134,7 +149,7 @@ class ModelFailedError(UserError):
     """
 
     status = 502
-    sentence = "The model did not answer; please try again."
+    sentence = wording("The model did not answer; please try again.")
 
     def __init__(self, sentence: str | None = None, *, kind: str = "failed") -> None:
         super().__init__(sentence)

@@ -125,6 +125,36 @@ class ToolStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolProgressed:
+    """A tool call that runs reports how far it has come; stored nowhere.
+
+    Attributes:
+        done: How much is done.
+        total: How much there is in all; None where the tool does not say.
+        message: What it does; empty where it does not say.
+    """
+
+    call_id: str
+    name: str
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAccount:
+    """The account of the user's, or the session of theirs, in which a tool ran.
+
+    Attributes:
+        account_id: Names it in receipts; useless to whoever else reads it.
+        label: What the panel of connections calls it.
+    """
+
+    account_id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolFinished:
     """A tool call has ended.
 
@@ -133,6 +163,7 @@ class ToolFinished:
         ok: Whether it succeeded.
         seconds: Run time of the tool.
         link: URL to show to the user, at which they connect an account.
+        account: The account that the tool used; None where it used none.
     """
 
     call_id: str
@@ -141,6 +172,7 @@ class ToolFinished:
     ok: bool
     seconds: float
     link: str | None = None
+    account: ToolAccount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +200,17 @@ class ApprovalSettled:
     answer: Literal["approved", "denied", "expired"]
     arguments: Mapping[str, Any]
     approval_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientToolsCalled:
+    """The model calls tools that the caller runs itself; the answer ends with it.
+
+    Attributes:
+        calls: The calls, each in the form of OpenAI's chat completions.
+    """
+
+    calls: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +255,7 @@ AgentEvent = (
     | ThinkingDelta
     | TextWasThinking
     | ToolStarted
+    | ToolProgressed
     | ToolFinished
     | ApprovalRequested
     | ApprovalSettled
@@ -219,6 +263,7 @@ AgentEvent = (
     | PictureReceived
     | ModelSwitched
     | AnswerNoted
+    | ClientToolsCalled
     | UsageReported
 )
 TurnEvent = TurnStarted | AgentEvent | PictureStored | TurnFinished

@@ -5,14 +5,16 @@ from types import MappingProxyType
 from typing import Final, cast, get_args
 
 from cmw_agent.core.events import FinishReason
+from cmw_agent.language import joined, wording
 
 SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "length": "The answer was cut at the model's limit; send “Continue” to go on.",
-        "content_filter": "The model's provider withheld the rest of this answer.",
-        "error": "The model's server reported an error at the end of the answer; "
-        "it may be incomplete.",
-        "missing": "The model's server did not say whether this answer is complete.",
+        "length": wording("The answer was cut at the model's limit; send “Continue” to go on."),
+        "content_filter": wording("The model's provider withheld the rest of this answer."),
+        "error": wording(
+            "The model's server reported an error at the end of the answer; it may be incomplete."
+        ),
+        "missing": wording("The model's server did not say whether this answer is complete."),
     }
 )
 
@@ -24,8 +26,7 @@ def sentence_for(finish_reason: str | None, note: str | None = None) -> str | No
         finish_reason: A `FinishReason`, as it is stored with the answer.
         note: A further sentence, as it is stored with the answer.
     """
-    sentences = (SENTENCES.get(finish_reason or ""), note)
-    return " ".join(sentence for sentence in sentences if sentence) or None
+    return joined(SENTENCES.get(finish_reason or ""), note) or None
 
 
 def known_reason(stored: str | None) -> FinishReason | None:

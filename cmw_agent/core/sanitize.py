@@ -6,6 +6,7 @@ import unicodedata
 from typing import Any
 
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.language import wording
 
 # C0 and C1 controls except tab and line ends: no keyboard produces them, and terminals and
 # databases mishandle them.
@@ -53,6 +54,11 @@ def sanitize_json(value: Any, levels: int = MAX_DEPTH) -> Any:
     return [sanitize_json(item, levels - 1) for item in value]
 
 
+def one_line(text: str, max_characters: int) -> str:
+    """Return a text that can be stored and shown, in one line and cut."""
+    return " ".join(str(sanitize_json(text)).split())[:max_characters]
+
+
 def large_integers_as_text(value: Any) -> Any:
     """Return a JSON value with integers beyond 64 bits as text, so that no digit is lost."""
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
@@ -96,7 +102,7 @@ def fence_for(text: str) -> str:
     return "`" * max(3, longest + 1)
 
 
-def validate_message(text: object, limit: int) -> str:
+def validate_message(text: object, limit: int, *, may_be_empty: bool = False) -> str:
     r"""Return a user's message, validated and normalized.
 
     Line ends become ``\n``, the text is normalized to NFC, bidirectional controls and
@@ -105,28 +111,35 @@ def validate_message(text: object, limit: int) -> str:
     Args:
         text: What a client sent.
         limit: Maximum length, in characters.
+        may_be_empty: Whether a message without a text is one, as that of files alone is.
 
     Raises:
         InvalidMessageError: `text` is not a string, is empty, is longer than `limit`, or contains
             control characters (such as NUL) or lone surrogates.
     """
     if not isinstance(text, str):
-        raise InvalidMessageError("The message must be text.")
+        raise InvalidMessageError(wording("The message must be text."))
     if len(text) > limit:
         raise InvalidMessageError(
-            f"The message is too long: {len(text):,} characters, at most {limit:,} are taken."
+            wording(
+                "The message is too long: {count} characters, at most {limit} are taken.",
+                count=len(text),
+                limit=limit,
+            )
         )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidMessageError(
-            "The message holds a broken character; please retype it."
+            wording("The message holds a broken character; please retype it.")
         ) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if CONTROLS.search(text):
-        raise InvalidMessageError("The message holds control characters; please remove them.")
+        raise InvalidMessageError(
+            wording("The message holds control characters; please remove them.")
+        )
     # Normalized last: characters on both sides of a removed control may combine.
     text = normalize_unicode(BIDI.sub("", text)).strip()
-    if not text:
-        raise InvalidMessageError("The message is empty; please write something first.")
+    if not text and not may_be_empty:
+        raise InvalidMessageError(wording("The message is empty; please write something first."))
     return text

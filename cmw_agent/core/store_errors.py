@@ -14,6 +14,7 @@ from cmw_agent.core.errors import (
     describe_exception,
 )
 from cmw_agent.core.logs import get_logger
+from cmw_agent.language import wording
 from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
@@ -22,6 +23,7 @@ from memory.errors import (
     InvalidTextError,
     MessageNotShownError,
     NotOwnMessageError,
+    PromptNotFoundError,
     StoreError,
     TooManyVersionsError,
     UnknownFileError,
@@ -30,11 +32,11 @@ from memory.errors import (
 log = get_logger(__name__)
 
 # The process that writes the answer may have died; the turn's lease ends soon, then.
-ELSEWHERE = (
+ELSEWHERE = wording(
     "An answer is still being written in this conversation, or has just broken off; "
     "please try again in ten seconds."
 )
-TOO_MANY_VERSIONS = (
+TOO_MANY_VERSIONS = wording(
     "This message has as many versions as one may have; please send a new message instead."
 )
 
@@ -54,20 +56,22 @@ def refusal_for(error: BaseException) -> UserError:
         return ConversationInUseError(ELSEWHERE if error.elsewhere else None)
     if isinstance(error, ConversationMovedError):
         return ConversationChangedError()
-    if isinstance(error, ConversationNotFoundError):
+    if isinstance(error, ConversationNotFoundError | PromptNotFoundError):
         return NotFoundError()
     if isinstance(error, MessageNotShownError):
         return VersionNotShownError()
     if isinstance(error, NotOwnMessageError):
-        return InvalidMessageError("Only your own messages can be edited.")
+        return InvalidMessageError(wording("Only your own messages can be edited."))
     if isinstance(error, TooManyVersionsError):
         return InvalidMessageError(TOO_MANY_VERSIONS, status=409)
     if isinstance(error, ForkTooLongError):
-        return InvalidMessageError("This conversation is too long to be copied up to here.")
+        return InvalidMessageError(
+            wording("This conversation is too long to be copied up to here.")
+        )
     if isinstance(error, UnknownFileError):
-        return NotFoundError("An attached file was not found; please attach it again.")
+        return NotFoundError(wording("An attached file was not found; please attach it again."))
     if isinstance(error, InvalidTextError):
-        return InvalidMessageError("The message holds characters that cannot be stored.")
+        return InvalidMessageError(wording("The message holds characters that cannot be stored."))
     user_error = ServiceUnavailableError()
     log.error("store failed", error_id=user_error.error_id, cause=describe_exception(error))
     return user_error

@@ -10,6 +10,7 @@ from hashlib import sha256
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Wording, wording
 from cmw_agent.limits.budget_sizes import BudgetFullError
 from cmw_agent.limits.budgets import Budget, Budgets
 from cmw_agent.limits.limiter import HOUR, RateLimitError, network_of
@@ -17,11 +18,11 @@ from memory.conversations.files import UsedBytes
 
 # Kinds of principals that cost nothing to create. Only API clients with a public key pass an address.
 ANONYMOUS = frozenset({"visitor", "widget", "client"})
-NETWORK_FULL = (
+NETWORK_FULL = wording(
     "The visitors of your network keep as many files here as they may; please delete "
     "conversations with files, or sign in."
 )
-APP_FULL = "There is no room for further files here right now; please try again later."
+APP_FULL = wording("There is no room for further files here right now; please try again later.")
 
 
 def network_digest(principal: Principal, address: str | None) -> str | None:
@@ -85,12 +86,15 @@ class DiskRoom:
         if bound == "network":
             return RateLimitError(NETWORK_FULL, retry_after=HOUR)
         return InvalidMessageError(
-            f"Your files take {megabytes(used)} of {megabytes(self._budget.per_owner)}, and this "
-            "one does not fit; please delete conversations with files first.",
+            wording(
+                "Your files take {used} of {limit}, and this one does not fit; please delete conversations with files first.",
+                used=megabytes(used),
+                limit=megabytes(self._budget.per_owner),
+            ),
             status=413,
         )
 
 
-def megabytes(count: int) -> str:
+def megabytes(count: int) -> Wording:
     """Return a number of bytes as text in megabytes, such as ``12.5 MB``."""
-    return f"{count / 1e6:.1f} MB"
+    return wording("{count} MB", count=f"{count / 1e6:.1f}")

@@ -1,7 +1,7 @@
 """Worker process that reads one file: `python -m cmw_agent.files.extraction_worker`.
 
 It has no settings and no secrets, opens no connection, and writes one JSON object to its
-standard output: ``media_type`` and ``text``, or ``refused`` with a reason. The file may be
+standard output: ``media_type``, ``text`` and ``notes``, or ``refused`` with a reason. The file may be
 hostile, so the caller trusts nothing that this process does. It opens the file, and the picture
 to write, before it enters the sandbox; from then on it can open nothing but the interpreter and
 its libraries.
@@ -11,23 +11,18 @@ import json
 import os
 import sys
 import sysconfig
+import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cmw_agent.files import sandbox
+from cmw_agent.files import page_pictures, sandbox
+from cmw_agent.files.reading.document import RefusedError, Source
 
-MAX_CHARS = 200_000
-CUT_NOTE = "\n\n[The rest of this file was left out.]"
-MAX_UNPACKED = 200 * 1024 * 1024
-MAX_RATIO = 100
-MAX_ENTRIES = 10_000
-MAX_PIXELS = 50_000_000
-PICTURE_EDGE = 1568
-PNG_BYTES = 1_000_000
 OPEN_FILES = 128
+READING_SHARE = 0.5  # of the job's seconds, after which what may be left out is left out
 # Shared libraries, media types, time zones, fonts; capabilities of the processor.
 SYSTEM = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
@@ -36,27 +31,6 @@ SYSTEM = (
 )
 NO_NETWORK = frozenset({"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"})
 NO_PROCESS = frozenset({"os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen"})
-OFFICE = {
-    "word/document.xml": (
-        ".docx",
-        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ),
-    "xl/workbook.xml": (
-        ".xlsx",
-        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ),
-    "ppt/presentation.xml": (
-        ".pptx",
-        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ),
-}
-ENDINGS = {"application/pdf": ".pdf", "text/html": ".html"}
-
-
-class RefusedError(Exception):
-    """The file is refused; the argument is the reason, a key of `extraction.SENTENCES`."""
-
-
 Reader = Callable[[BinaryIO, str, BinaryIO | None], dict[str, str]]
 
 
@@ -73,7 +47,8 @@ def main(read: Reader | None = None) -> None:
     limit_resources(job)
     sys.addaudithook(forbid)
     warnings.simplefilter("ignore")
-    output.write(json.dumps(_result(job, read or _read)).encode())
+    deadline = time.monotonic() + job["seconds"] * READING_SHARE
+    output.write(json.dumps(_result(job, read or partial(_read, deadline=deadline))).encode())
     output.flush()
     # Ends without the threads and exit handlers of libraries.
     os._exit(0)
@@ -98,7 +73,7 @@ def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
 def _open_files(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
     binary = getattr(os, "O_BINARY", 0)  # on Windows only
     source = os.fdopen(os.open(job["source"], os.O_RDONLY | binary), "rb")
-    if not job["media_type"].startswith("image/"):
+    if not job["picture"]:
         return source, None
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | binary
     return source, os.fdopen(os.open(job["picture"], flags, 0o600), "w+b")
@@ -119,7 +94,7 @@ def readable_paths() -> Iterator[Path]:
     yield from map(Path, SYSTEM)
 
 
-def limit_resources(job: dict[str, Any]) -> None:
+def limit_resources(job: dict[str, Any], *, open_files: int = OPEN_FILES) -> None:
     """Limit this process to the job's `megabytes`, `seconds` of CPU and bytes of `output`."""
     try:
         import resource  # noqa: PLC0415 (does not exist on Windows)
@@ -129,7 +104,7 @@ def limit_resources(job: dict[str, Any]) -> None:
         resource.RLIMIT_AS: job["megabytes"] << 20,
         resource.RLIMIT_CPU: job["seconds"],
         resource.RLIMIT_FSIZE: job["output"],
-        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_NOFILE: open_files,
         resource.RLIMIT_CORE: 0,
     }
     for kind, limit in limits.items():
@@ -147,112 +122,21 @@ def forbid(event: str, _arguments: tuple[object, ...]) -> None:
         raise PermissionError(event)
 
 
-def _read(source: BinaryIO, media_type: str, picture: BinaryIO | None) -> dict[str, str]:
-    if picture is not None:
-        _write_picture(source, media_type, picture)
-        return {"media_type": media_type}
-    if media_type == "application/zip":
-        ending, media_type = _office_type(source)
-        text = _convert(source, ending, media_type)
-    elif media_type in ENDINGS:
-        text = _convert(source, ENDINGS[media_type], media_type)
-    else:
-        text = _plain_text(source)
-    text = text.replace("\0", "").encode(errors="ignore").decode().strip()
-    if len(text) > MAX_CHARS:
-        text = text[:MAX_CHARS] + CUT_NOTE
-    return {"media_type": media_type, "text": text}
+def _read(
+    file: BinaryIO, media_type: str, picture: BinaryIO | None, *, deadline: float
+) -> dict[str, str]:
+    from cmw_agent.files.reading import readers  # noqa: PLC0415 (not needed by other workers)
 
-
-def _plain_text(source: BinaryIO) -> str:
-    max_bytes = MAX_CHARS * 4 + 4
-    head = source.read(max_bytes)
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return head.decode(encoding)
-    except UnicodeDecodeError as error:
-        if len(head) == max_bytes and max_bytes - error.start < 4:  # cut within a character
-            return head[: error.start].decode(encoding)
-    return head.decode("cp1252", errors="replace")
-
-
-def _office_type(source: BinaryIO) -> tuple[str, str]:
-    """Return ending and media type of an office file, after checking that it is safe to unpack."""
-    try:
-        with zipfile.ZipFile(source) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        raise RefusedError("damaged") from None
-    if len(entries) > MAX_ENTRIES:
-        raise RefusedError("bomb")
-    for entry in entries:
-        parts = entry.filename.replace("\\", "/").split("/")
-        is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-        if is_link or ".." in parts or entry.filename.startswith(("/", "\\")):
-            raise RefusedError("paths")
-        if entry.flag_bits & 1:
-            raise RefusedError("locked")
-    unpacked = sum(entry.file_size for entry in entries)
-    packed = max(1, os.fstat(source.fileno()).st_size)
-    # A small file may expand a hundredfold; a large one that does is a decompression bomb.
-    if unpacked > MAX_UNPACKED or (unpacked > 1 << 20 and unpacked > packed * MAX_RATIO):
-        raise RefusedError("bomb")
-    names = {entry.filename for entry in entries}
-    types = [file_type for name, file_type in OFFICE.items() if name in names]
-    if len(types) != 1 or len(names) != len(entries):
-        raise RefusedError("kind")
-    return types[0]
-
-
-def _convert(source: BinaryIO, ending: str, media_type: str) -> str:
-    try:
-        from markitdown import StreamInfo, converters  # noqa: PLC0415 (takes two seconds; optional)
-    except ImportError:
-        raise RefusedError("unavailable") from None
-    # One converter by name: markitdown guesses no type and creates no converter with network use.
-    converter = {
-        ".pdf": converters.PdfConverter,
-        ".docx": converters.DocxConverter,
-        ".xlsx": converters.XlsxConverter,
-        ".pptx": converters.PptxConverter,
-        ".html": converters.HtmlConverter,
-    }[ending]()
-    info = StreamInfo(extension=ending, mimetype=media_type)
-    source.seek(0)
-    return str(converter.convert(source, info).text_content)
-
-
-def _write_picture(source: BinaryIO, media_type: str, picture: BinaryIO) -> None:
-    """Write the picture for models: scaled down, one frame, without metadata."""
-    from PIL import Image, ImageOps  # noqa: PLC0415 (not needed for documents)
-
-    # Opening reads only the header, so the size is checked before anything is decoded.
-    try:
-        image = Image.open(source, formats=[media_type.removeprefix("image/").upper()])
-    except Image.DecompressionBombError:
-        raise RefusedError("pixels") from None
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise RefusedError("pixels")
-        if image.format == "JPEG":
-            image.draft("RGB", (PICTURE_EDGE, PICTURE_EDGE))
-        upright = ImageOps.exif_transpose(image)
-        upright.thumbnail((PICTURE_EDGE, PICTURE_EDGE))
-        # Transparent parts become white.
-        is_transparent = "A" in upright.mode or "transparency" in upright.info
-        scaled = upright.convert("RGBA" if is_transparent else "RGB")
-    flat = Image.new("RGB", scaled.size, "white")
-    flat.paste(scaled, mask=scaled if is_transparent else None)
-    if media_type != "image/jpeg":
-        flat.save(picture, "PNG", optimize=False)
+    source = Source(file, media_type, deadline)
+    document = readers.read(source)
+    if document.office is not None:
+        return {"media_type": document.media_type, "office": document.office}
+    if picture is not None and document.pictures:
+        picture.write(page_pictures.packed(document.pictures))
         picture.flush()
-        if os.fstat(picture.fileno()).st_size <= PNG_BYTES:
-            return
-        picture.seek(0)
-        picture.truncate()
-    flat.save(picture, "JPEG", quality=85)
-    picture.flush()
+    result = {"media_type": document.media_type, "notes": " ".join(document.notes)}
+    is_picture = media_type.startswith("image/") and not document.text
+    return result if is_picture else result | {"text": document.text}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import (
@@ -20,10 +20,11 @@ from cmw_agent.core.errors import (
     describe_exception,
 )
 from cmw_agent.core.logs import get_logger
-from cmw_agent.files.content import content_parts
+from cmw_agent.files.content import Contents, contents_of, window_chars
 from cmw_agent.files.disk_room import DiskRoom, megabytes, network_digest
 from cmw_agent.files.extraction import Extraction, FileRefusedError
-from cmw_agent.files.sniffing import HEAD, clean_name, detect
+from cmw_agent.files.notes import with_window
+from cmw_agent.files.sniffing import HEAD, clean_name, detect, refusal_of
 from cmw_agent.files.storage import (
     FILE_ID,
     PICTURE,
@@ -34,6 +35,8 @@ from cmw_agent.files.storage import (
 )
 from cmw_agent.files.uploads import paced
 from cmw_agent.identity.principals import Principal
+from cmw_agent.identity.tripwire import Tripwire
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.llm.transcription import Transcription
 from memory.conversations.files import MAX_FILES
@@ -53,7 +56,7 @@ T = TypeVar("T")
 class FileMissingError(NotFoundError):
     """The file belongs to another principal or does not exist; both give the same answer."""
 
-    sentence = "This file was not found."
+    sentence = wording("This file was not found.")
 
 
 class Files:
@@ -65,6 +68,7 @@ class Files:
         known_files: Returns which of the given ids belong to stored files, for `sweep`.
         budgets: Limits uploads, bytes on disk, and extraction workers.
         extraction: Reads documents and pictures; made from the settings by default.
+        tripwire: Looks at what goes out; None without one.
 
     Raises:
         UserError: From each method, if the request fails or is refused.
@@ -77,7 +81,9 @@ class Files:
         known_files: Callable[[Sequence[str]], Awaitable[set[str]]],
         budgets: Budgets,
         extraction: Extraction | None = None,
+        tripwire: Tripwire | None = None,
     ) -> None:
+        self._tripwire = tripwire
         self._store = FileStore(settings.data_dir / "files")
         self._memory_of = memory_of
         self._known_files = known_files
@@ -86,6 +92,7 @@ class Files:
         self._budgets = budgets
         self._room = DiskRoom(settings, budgets)
         self._max_bytes = settings.max_file_bytes
+        self._window_chars = window_chars(settings)
         self._extraction_seconds = settings.extraction_seconds
         reading_seconds = 3 * settings.extraction_seconds + settings.turn_timeout
         self._min_age = UPLOAD_SECONDS + reading_seconds + GRACE_SECONDS
@@ -148,12 +155,35 @@ class Files:
         return await self.add(principal, name, media_type, _pieces(data), address)
 
     async def open(self, principal: Principal, file_id: str) -> tuple[StoredFile, Path]:
-        """Return the record of a file, and the path of its bytes."""
+        """Return the record of a file that goes out to a principal, and the path of its bytes.
+
+        Raises:
+            IsolationBreachError: It holds another owner's canary.
+        """
         file = await self._find(principal, file_id)
         path = self._store.path(file.file_id)
         if not await asyncio.to_thread(path.is_file):
             raise FileMissingError
+        if self._tripwire is not None:
+            await self._tripwire.check_file(principal.id, path)
         return file, path
+
+    def outgoing(
+        self, principal: Principal, pieces: AsyncGenerator[bytes]
+    ) -> AsyncGenerator[bytes]:
+        """Return the pieces of a download for a principal, which the tripwire looks at.
+
+        They end with IsolationBreachError where another owner's canary begins.
+        """
+        return pieces if self._tripwire is None else self._tripwire.outgoing(principal.id, pieces)
+
+    def clean(self, principal: Principal, text: str) -> str:
+        """Return an exported text for a principal, which the tripwire has looked at.
+
+        Raises:
+            IsolationBreachError: It holds another owner's canary.
+        """
+        return text if self._tripwire is None else self._tripwire.clean(principal.id, text)
 
     async def of_messages(
         self, principal: Principal, conversation: str, seqs: Sequence[int]
@@ -172,7 +202,7 @@ class Files:
 
     async def remove(self, principal: Principal, file_id: str) -> None:
         """Delete a file that is not attached to a message."""
-        if not principal.is_kept or not FILE_ID.fullmatch(file_id):
+        if not principal.is_stored or not FILE_ID.fullmatch(file_id):
             raise FileMissingError
         await self._user_errors(self._memory_of(principal).remove_file(principal.id, file_id))
         await self._store.drop([file_id])
@@ -184,7 +214,7 @@ class Files:
 
     async def contents(
         self, principal: Principal, conversation: str, seqs: Sequence[int], *, chars: int
-    ) -> dict[int, list[dict[str, Any]]]:
+    ) -> Contents:
         """Return the content of the files attached to messages, for a model.
 
         Args:
@@ -193,13 +223,10 @@ class Files:
             seqs: Sequence numbers of the messages.
             chars: Maximum length of all texts, which the newest files use first; a file for
                 which none is left is only named.
-
-        Returns:
-            OpenAI's content parts by sequence number.
         """
         memory = self._memory(principal)
         files = await self._user_errors(memory.files_of(principal.id, conversation, seqs))
-        return await content_parts(self._store, files, chars)
+        return await contents_of(self._store, files, chars)
 
     async def sweep(self) -> int:
         """Delete bytes without a row, if they are older than any running upload; return how many."""
@@ -213,15 +240,17 @@ class Files:
         return count
 
     def _memory(self, principal: Principal) -> ConversationMemoryManager:
-        if not principal.is_kept:
+        if not principal.is_stored:
             raise InvalidMessageError(
-                "Files need a visit that is kept; please allow this page's cookie and reload it.",
+                wording(
+                    "Files need a visit that is kept; please allow this page's cookie and reload it."
+                ),
                 status=403,
             )
         return self._memory_of(principal)
 
     async def _find(self, principal: Principal, file_id: str) -> StoredFile:
-        if not principal.is_kept or not FILE_ID.fullmatch(file_id):
+        if not principal.is_stored or not FILE_ID.fullmatch(file_id):
             raise FileMissingError
         return await self._user_errors(self._memory_of(principal).file(principal.id, file_id))
 
@@ -248,16 +277,17 @@ class Files:
         except FileTooLargeError:
             limit = megabytes(self._max_bytes)
             raise InvalidMessageError(
-                f"This file is too large; at most {limit} are taken.", status=413
+                wording("This file is too large; at most {limit} are taken.", limit=limit),
+                status=413,
             ) from None
         except TimeoutError:
             raise InvalidMessageError(
-                "The upload took too long; please try again.", status=408
+                wording("The upload took too long; please try again."), status=408
             ) from None
         except OSError as error:
             raise files_unavailable(error) from None
         if not received.size:
-            raise InvalidMessageError("This file is empty.")
+            raise InvalidMessageError(wording("This file is empty."))
         return received
 
     async def _read(
@@ -269,20 +299,23 @@ class Files:
     ) -> StoredFile:
         file_type = detect(received.head, name)
         if file_type is None:
-            raise FileRefusedError("kind")
+            raise FileRefusedError(refusal_of(received.head))
         media_type, used_bytes, text = file_type.media_type, received.size, None
+        notes = None
         if file_type.kind == "audio":
             text = await self._transcription.text(received.path, media_type)
+            notes = None if text else "empty"
         else:
             picture = received.path.with_suffix(PICTURE)
             async with slot:
                 extracted = await self._extraction.read(received.path, media_type, picture)
-            media_type, text = extracted.media_type, extracted.text
+            media_type, text, notes = extracted.media_type, extracted.text, extracted.notes
             used_bytes += await asyncio.to_thread(_size, picture)
+        notes = with_window(notes, len(text or ""), self._window_chars)
         used_bytes += len((text or "").encode())
         kind, size = file_type.kind, received.size
         return StoredFile(
-            file_id, None, None, name, media_type, kind, size, used_bytes, text, utcnow()
+            file_id, None, None, name, media_type, kind, size, used_bytes, text, utcnow(), notes
         )
 
     async def _user_errors(self, work: Awaitable[T]) -> T:
@@ -302,7 +335,7 @@ class Files:
 def files_unavailable(cause: Exception) -> UserError:
     """Return the error for files that cannot be stored or read now; its cause is logged."""
     error = ServiceUnavailableError(
-        "Files cannot be stored right now; please try again in a moment."
+        wording("Files cannot be stored right now; please try again in a moment.")
     )
     log.error("files failed", error_id=error.error_id, cause=describe_exception(cause))
     return error
@@ -314,7 +347,11 @@ async def _pieces(data: bytes) -> AsyncGenerator[bytes]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    """Return the bytes of the picture of a file; remove one that nothing was written to."""
+    size = path.stat().st_size if path.exists() else 0
+    if not size:
+        path.unlink(missing_ok=True)
+    return size
 
 
 __all__ = ["MAX_FILES", "FileMissingError", "Files"]

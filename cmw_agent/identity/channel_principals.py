@@ -24,6 +24,11 @@ def tenant(key_name: str) -> str:
     return "k" + _digest("cmw.tenant", key_name)
 
 
+def key_owner(key_name: str) -> str:
+    """Return the id under which all requests of an API key's name are counted; no principal's."""
+    return "l" + _digest("cmw.key_limits", key_name)
+
+
 def client(key_name: str, agent_id: str, external_id: str) -> Principal:
     """Return the principal of a session of the REST interface.
 
@@ -48,6 +53,22 @@ def phone(chat: str, sender: str, agent_id: str) -> Principal:
         agent_id: Id of the agent.
     """
     return Principal("p" + _digest("cmw.phone", chat, sender, agent_id), "phone")
+
+
+def party(channel: str, party_id: str, agent_id: str) -> Principal:
+    """Return the principal of a person of an operator's own channel.
+
+    Args:
+        channel: The channel's name.
+        party_id: The channel's id of the person, as the operator's code has verified it.
+        agent_id: Id of the agent.
+    """
+    return Principal("x" + _digest("cmw.party", channel, party_id, agent_id), "party")
+
+
+def is_phone(owner: str) -> bool:
+    """Whether an owner's id is that of a sender on WhatsApp."""
+    return owner.startswith("p")
 
 
 def new_share_id() -> str:

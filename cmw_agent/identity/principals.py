@@ -16,9 +16,11 @@ from typing import Literal, Self
 
 from itsdangerous import BadSignature, TimestampSigner
 
+from cmw_agent.core.access_names import EMAIL, GROUP, PREFIXES, SUBJECT
 from cmw_agent.core.errors import MalformedSessionError, MissingSessionError
 
 VISITOR_ID = re.compile(r"v[0-9a-f]{32}")
+ACCOUNT_ID = re.compile(r"a[0-9a-f]{32}")
 ACCOUNT_TOKEN = re.compile(r"(a[0-9a-f]{32}):([0-9a-f]{32}):([A-Za-z0-9_-]{0,1100})")
 CLIENT_HASH = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SESSION_KEY = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +31,9 @@ NAME_CHARS = 200
 MAX_GROUPS = 500
 KEY_FILE = "secret.key"
 
-PrincipalKind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone", "share"]
+PrincipalKind = Literal[
+    "visitor", "account", "ephemeral", "client", "widget", "phone", "party", "share"
+]
 Medium = Literal["cookie", "header"]
 
 
@@ -48,26 +52,26 @@ class Principal:
             snapshot and has no conversations. For the last four see
             `cmw_agent.identity.channel_principals`.
         login: Id of the sign-in that proves an account.
-        name: The account's user name as the provider gave it at sign-in.
-        groups: The account's groups as the provider gave them at sign-in. They are stored with
-            the login, not in the cookie.
+        name: The account's user name as the provider gave it at sign-in; shown to its user.
+        names: What lists of users may call the account, by its sign-in; see
+            `cmw_agent.core.access_names`. They are stored with the login, not in the cookie.
     """
 
     id: str
     kind: PrincipalKind
     login: str | None = field(default=None, compare=False)
     name: str | None = field(default=None, compare=False)
-    groups: frozenset[str] = field(default=frozenset(), compare=False)
+    names: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
-    def is_kept(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether conversations of this principal are stored beyond its session."""
         return self.kind != "ephemeral"
 
     @property
     def may_schedule(self) -> bool:
         """Whether it may have recurring tasks; not a widget's visitor, who may never return."""
-        return self.is_kept and self.kind not in ("widget", "share")
+        return self.is_stored and self.kind not in ("widget", "share")
 
     @property
     def log_name(self) -> str:
@@ -217,7 +221,15 @@ class Identities:
         return SessionKey(_hmac(self._session_secret, f"{principal.id}\0{client_hash}"))
 
 
-def new_login(issuer: str, subject: str, name: str | None, groups: Sequence[str] = ()) -> Principal:
+def new_login(
+    issuer: str,
+    subject: str,
+    name: str | None,
+    groups: Sequence[str] = (),
+    *,
+    email: str | None = None,
+    trusts_name: bool = True,
+) -> Principal:
     """Return the account of an OpenID Connect user, with a new login id.
 
     The account's id is derived from issuer and subject and from no key, so that it survives a
@@ -229,14 +241,23 @@ def new_login(issuer: str, subject: str, name: str | None, groups: Sequence[str]
         subject: The user's subject identifier at the provider.
         name: The user name, or None.
         groups: Names of the user's groups.
+        email: The user's address, verified by the provider and in small letters.
+        trusts_name: Whether the name says who the user is in lists of users.
     """
+    valid_name = name if name is not None and _is_name(name) else None
+    names = {SUBJECT + subject} | {GROUP + group for group in filter(_is_name, groups[:MAX_GROUPS])}
+    # A user whose name has the form of a group's is not in that group.
+    if trusts_name and valid_name is not None and not valid_name.startswith(PREFIXES):
+        names.add(valid_name)
+    if email is not None and _is_name(email):
+        names.add(EMAIL + email)
     digest = sha256(f"cmw.account\0{issuer}\0{subject}".encode()).hexdigest()
     return Principal(
         "a" + digest[:32],
         "account",
         login=secrets.token_hex(16),
-        name=name if name is not None and _is_name(name) else None,
-        groups=frozenset(filter(_is_name, groups[:MAX_GROUPS])),
+        name=valid_name or email,
+        names=frozenset(names),
     )
 
 
@@ -246,7 +267,7 @@ def page_name(principal: Principal | None) -> str | None:
     It depends on no key, so that it survives a change of keys, and grants no access. None for who
     has nothing that lasts: an ephemeral principal, or none.
     """
-    if principal is None or not principal.is_kept:
+    if principal is None or not principal.is_stored:
         return None
     return sha256(f"cmw.page\0{principal.id}".encode()).hexdigest()[:32]
 

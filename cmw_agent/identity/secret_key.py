@@ -26,7 +26,7 @@ def load_keys(configured: str | None, data_dir: Path) -> tuple[str, ...]:
         return keys
     path = data_dir / KEY_FILE
     try:
-        return (_read_or_create(path),)
+        return (read_or_create(path),)
     except (OSError, UnicodeError) as error:
         raise StartupError(
             f"CMW_DATA_DIR: the secret key in {KEY_FILE} cannot be read or made "
@@ -34,7 +34,8 @@ def load_keys(configured: str | None, data_dir: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _read_or_create(path: Path) -> str:
+def read_or_create(path: Path) -> str:
+    """Return the key in a file, which is made once, readable by its owner alone. Raises OSError."""
     # The file gets its name only when it is complete, and the first process to name it wins, so
     # that two processes that start at once use one key.
     if not path.exists():

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import OverloadedError
+from cmw_agent.language import Wording, wording
 from cmw_agent.limits.limiter import HOUR, MINUTE, RateLimitError, duration_text
 
 BudgetKind = Literal[
@@ -28,6 +29,7 @@ BudgetKind = Literal[
     "imported_mb",
     "share_reads",
     "copies",
+    "prompts",
     "new_cookies",
     "large_bodies",
     "body_bytes",
@@ -35,8 +37,14 @@ BudgetKind = Literal[
 ]
 BUDGET_KINDS: tuple[BudgetKind, ...] = tuple(get_args(BudgetKind))
 BudgetScope = Literal["owner", "network", "app"]
-WHO: Mapping[BudgetScope, str] = MappingProxyType(
-    {"owner": "You have", "network": "Your network has", "app": "The app has"}
+FULL: Mapping[BudgetScope, Wording] = MappingProxyType(
+    {
+        "owner": wording("You have too many {noun} right now; please try again in {wait}."),
+        "network": wording(
+            "Your network has too many {noun} right now; please try again in {wait}."
+        ),
+        "app": wording("The app has too many {noun} right now; please try again in {wait}."),
+    }
 )
 RETRY_SECONDS = 5  # Retry-After for a budget that is held, not spent
 PAGES_PER_OWNER = 50
@@ -48,6 +56,7 @@ IMPORTS = 4  # worker processes that read export files; one per owner
 IMPORTED_SHARES = 10  # of the largest file, that all may import in an hour; two per owner
 SHARE_READS = 4  # pages of shared chats that are being drawn, each in a thread
 COPIES = 1_000  # shares, forks and continued chats in an hour
+PROMPTS = 5_000  # saved prompts that are written in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 
 
@@ -118,7 +127,7 @@ class Budget:
     def error(self, bound: BudgetScope) -> "RateLimitError | BudgetFullError":
         """Return the error for an exceeded limit."""
         wait = duration_text(self.retry_after)
-        sentence = f"{WHO[bound]} too many {self.noun} right now; please try again in {wait}."
+        sentence = FULL[bound].using(noun=self.noun, wait=wait)
         kind = BudgetFullError if bound == "app" else RateLimitError
         return kind(sentence, retry_after=self.retry_after)
 
@@ -149,30 +158,40 @@ def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
         return Budget(kind, noun, per_owner, _part(share, total), total)
 
     budgets = (
-        held("turns", "answers at once", turns, turns),  # `RateLimiter.slot` limits each owner
-        held("mailboxes", "open pages", PAGES_PER_OWNER, pages),
-        held("heartbeats", "open pages", PAGES_PER_OWNER, pages),
-        held("connections", "connections", 3 * pages, 3 * pages),
-        held("approvals", "open questions", questions, max(QUESTIONS, 2 * turns)),
-        held("uploads", "uploads at once", 4, 32),
-        Budget("tasks", "recurring tasks", tasks, min(TASK_OWNERS * tasks, pages), pages),
-        held("exports", "exports at once", 2, 16),
-        held("imports", "imports at once", 1, IMPORTS),
+        held(
+            "turns", wording("answers at once"), turns, turns
+        ),  # `RateLimiter.slot` limits each owner
+        held("mailboxes", wording("open pages"), PAGES_PER_OWNER, pages),
+        held("heartbeats", wording("open pages"), PAGES_PER_OWNER, pages),
+        held("connections", wording("connections"), 3 * pages, 3 * pages),
+        held("approvals", wording("open questions"), questions, max(QUESTIONS, 2 * turns)),
+        held("uploads", wording("uploads at once"), 4, 32),
+        Budget("tasks", wording("recurring tasks"), tasks, min(TASK_OWNERS * tasks, pages), pages),
+        held("exports", wording("exports at once"), 2, 16),
+        held("imports", wording("imports at once"), 1, IMPORTS),
         Budget(
             "imported_mb",
-            "imported megabytes",
+            wording("imported megabytes"),
             2 * import_mb,
             max(2 * import_mb, _part(share, IMPORTED_SHARES * import_mb)),
             IMPORTED_SHARES * import_mb,
             HOUR,
         ),
-        held("share_reads", "shared chats being read", SHARE_READS, SHARE_READS),
-        Budget("copies", "copies of chats", 30, _part(share, COPIES), COPIES, HOUR),
-        held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
-        held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
-        held("extraction", "documents being read at once", 1, EXTRACTIONS),
-        held("disk_bytes", "bytes of files", quota, disk),  # the database counts the use
-        Budget("new_cookies", "new visitors", pages, visitors, pages, MINUTE),
+        held("share_reads", wording("shared chats being read"), SHARE_READS, SHARE_READS),
+        Budget("copies", wording("copies of chats"), 30, _part(share, COPIES), COPIES, HOUR),
+        Budget(
+            "prompts",
+            wording("changes of saved prompts"),
+            200,
+            _part(share, PROMPTS),
+            PROMPTS,
+            HOUR,
+        ),
+        held("large_bodies", wording("large requests at once"), LARGE_BODIES, LARGE_BODIES),
+        held("body_bytes", wording("requests underway"), BODY_BYTES, BODY_BYTES),
+        held("extraction", wording("documents being read at once"), 1, EXTRACTIONS),
+        held("disk_bytes", wording("bytes of files"), quota, disk),  # the database counts the use
+        Budget("new_cookies", wording("new visitors"), pages, visitors, pages, MINUTE),
     )
     return {budget.kind: budget for budget in budgets}
 

@@ -9,16 +9,21 @@ import contextlib
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.aio.strategies import MovingWindowRateLimiter
 
+from cmw_agent.config.access_table import UserLimits
 from cmw_agent.config.settings import Settings
+from cmw_agent.config.validators import KeyLimits
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.random_ids import RandomIdPool
+from cmw_agent.language import Wording, wording, wordings
 from cmw_agent.limits.backends import LimitBackend, ProcessBackend
 from cmw_agent.limits.redis_backend import (
     LEASE_SECONDS,
@@ -27,12 +32,20 @@ from cmw_agent.limits.redis_backend import (
     RedisBackend,
 )
 
+LimitsOf = Callable[[str], Awaitable[UserLimits]]
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SLOT_SECONDS = 5  # Retry-After when all slots are held
 RENEW_SECONDS = LEASE_SECONDS / 3
 ANSWER_TOKENS = 2_000  # expected length of an answer
 UNLIMITED_SLOTS = 1_000  # answers at once, if no limit is set
-SPENT_SOON = (
+OWNER_SENT = wording("You have sent {messages} in a minute; please go on in {duration}.")
+NETWORK_SENT = wording("Your network has sent {messages} in a minute; please go on in {duration}.")
+KEY_SENT = wording("This key has sent {messages} in a minute; please go on in {duration}.")
+SPENT = wording("You have used today's {amount} tokens; please go on in {duration}.")
+KEY_SPENT = wording("This key has used today's {amount} tokens; please go on in {duration}.")
+BUSY = wording("{count} answers are being written for you already; please wait for one or stop it.")
+KEY_BUSY = wording("{count} answers are being written for this key already; please wait for one.")
+SPENT_SOON = wording(
     "The answers being written for you may use what is left of today's tokens; please wait for "
     "one or stop it."
 )
@@ -48,11 +61,39 @@ class RateLimitError(UserError):
 
     status = 429
     retry_after: int = MINUTE
-    sentence = "Too many messages have come; please go on in a minute."
+    sentence = wording("Too many messages have come; please go on in a minute.")
 
     def __init__(self, sentence: str | None = None, *, retry_after: int = MINUTE) -> None:
         super().__init__(sentence)
         self.retry_after = max(1, retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBudget:
+    """The API key with which a request came, whose limits hold for all of its requests.
+
+    Args:
+        owner: Id under which the requests of the key are counted; no principal has it.
+        limits: The limits.
+        names_user: Whether the request names its user, who then has limits of their own.
+    """
+
+    owner: str
+    limits: KeyLimits
+    names_user: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Somebody whose messages, tokens and answers are counted: an owner, or an API key."""
+
+    digest: str
+    turns: RateLimitItem | None
+    tokens: RateLimitItemPerDay | None
+    at_once: int
+    sent: Wording = OWNER_SENT
+    spent: Wording = SPENT
+    busy: Wording = BUSY
 
 
 class Slot:
@@ -85,72 +126,126 @@ class RateLimiter:
         settings: The limits; 0 means no limit.
         backend: Stores the counts.
         clock: Returns seconds since the epoch.
+        limits_of: Returns the limits of an owner that differ from the settings', by the owner's id.
     """
 
     def __init__(
-        self, settings: Settings, backend: FallbackBackend, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        backend: FallbackBackend,
+        clock: Callable[[], float],
+        limits_of: LimitsOf | None = None,
     ) -> None:
+        self._limits_of = limits_of
         self._turns = _minute(settings.turns_per_minute, "turns")
         self._addresses = _minute(settings.turns_per_address, "addresses")
-        self._tokens = (
-            RateLimitItemPerDay(settings.tokens_per_day, namespace="tokens")
-            if settings.tokens_per_day
-            else None
-        )
+        self._tokens = _day(settings.tokens_per_day)
         self._at_once = settings.turns_at_once
         self._reserve = settings.history_tokens + ANSWER_TOKENS  # tokens for each running answer
         self._backend = backend
         self._clock = clock
         self._ids = RandomIdPool()
 
-    async def admit(self, owner: str, address: str | None) -> None:
+    async def admit(
+        self, owner: str, address: str | None, key_budget: KeyBudget | None = None
+    ) -> None:
         """Count one message of an owner and of the network address it came from.
 
         Args:
             owner: Id of the principal.
             address: Network address of the request, or None.
+            key_budget: The API key with which it came, where keys have limits.
 
         Raises:
-            RateLimitError: The owner or the network has reached its limit, in which case nothing
-                is counted; or the owner has used up the tokens of the day.
+            RateLimitError: The owner, the key or the network has reached its limit, in which case
+                nothing is counted; or the owner has used up the tokens of the day.
         """
-        digest = _digest(owner)
+        subjects = await self._subjects(owner, key_budget)
         network = None if address is None else _digest(network_of(address))
-        await self._backend.call(lambda backend: self._admit(backend, digest, network))
+        await self._backend.call(lambda backend: self._admit(backend, subjects, network))
 
-    async def charge(self, owner: str, tokens: int) -> None:
-        """Add tokens to those that the owner has used today (in UTC)."""
-        digest, item = _digest(owner), self._tokens
-        if item is not None and tokens > 0:
-            await self._backend.call(
-                lambda backend: backend.fixed.hit(item, digest, self._day(), cost=tokens)
-            )
+    async def charge(self, owner: str, tokens: int, key_budget: KeyBudget | None = None) -> None:
+        """Add tokens to those that the owner, and the key, have used today (in UTC)."""
+        for subject in await self._subjects(owner, key_budget):
+            if subject.tokens is not None and tokens > 0:
+                await self._backend.call(partial(self._charge, subject, subject.tokens, tokens))
+
+    async def _charge(
+        self, subject: _Subject, item: RateLimitItem, tokens: int, backend: LimitBackend
+    ) -> None:
+        await backend.fixed.hit(item, subject.digest, self._day(), cost=tokens)
+
+    async def _user(self, owner: str) -> _Subject:
+        user = _Subject(_digest(owner), self._turns, self._tokens, self._at_once)
+        if self._limits_of is None:
+            return user
+        own = await self._limits_of(owner)
+        if own.turns_per_minute is not None:
+            user = replace(user, turns=_minute(own.turns_per_minute, "turns"))
+        if own.tokens_per_day is not None:
+            user = replace(user, tokens=_day(own.tokens_per_day))
+        return user if own.turns_at_once is None else replace(user, at_once=own.turns_at_once)
+
+    async def _subjects(self, owner: str, key_budget: KeyBudget | None) -> list[_Subject]:
+        """Return whose limits hold: the owner's, the key's or both."""
+        user = await self._user(owner)
+        if key_budget is None:
+            return [user]
+        limits = key_budget.limits
+        key = _Subject(
+            _digest(key_budget.owner),
+            _minute(limits.turns_per_minute, "key_turns"),
+            _day(limits.tokens_per_day, "key_tokens"),
+            limits.turns_at_once,
+            KEY_SENT,
+            KEY_SPENT,
+            KEY_BUSY,
+        )
+        return [user, key] if key_budget.names_user else [key]
 
     @contextlib.asynccontextmanager
-    async def slot(self, owner: str) -> AsyncIterator[Slot]:
-        """Hold one of the owner's slots while the context is open.
+    async def slot(self, owner: str, key_budget: KeyBudget | None = None) -> AsyncIterator[Slot]:
+        """Hold one of the owner's slots, and one of the key's, while the context is open.
 
         If the tokens of a day are limited, the remaining tokens also limit the number of slots,
         because each running answer reserves some.
 
         Raises:
-            RateLimitError: All slots of the owner are held, or the tokens of the day are used up.
+            RateLimitError: All slots are held, or the tokens of the day are used up.
         """
-        digest = _digest(owner)
-        if not self._at_once and self._tokens is None:
+        first, *others = await self._subjects(owner, key_budget)
+        if not others:
+            async with self._slot(first) as slot:
+                yield slot
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            slots = [
+                await stack.enter_async_context(self._slot(subject)) for subject in (first, *others)
+            ]
+
+            async def renew() -> None:
+                for slot in slots:
+                    await slot.renew()
+
+            yield Slot(renew, self._clock)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, subject: _Subject) -> AsyncIterator[Slot]:
+        digest = subject.digest
+        if not subject.at_once and subject.tokens is None:
             yield Slot(_no_renewal, self._clock)
             return
         slot_id = self._ids.hex(8)
-        at_once = self._at_once or UNLIMITED_SLOTS
+        at_once = subject.at_once or UNLIMITED_SLOTS
 
         async def acquire(backend: LimitBackend) -> tuple[LimitBackend | None, int]:
-            max_slots = min(at_once, await self._affordable(backend, digest))
+            max_slots = min(at_once, await self._affordable(backend, subject))
             is_held = await backend.acquire(digest, slot_id, max_slots)
             return (backend if is_held else None), max_slots
 
         holder, max_slots = await self._backend.call(acquire)
         if holder is None:
-            sentence = SPENT_SOON if max_slots < at_once else _busy(at_once)
+            sentence = SPENT_SOON if max_slots < at_once else _busy(subject.busy, at_once)
             raise RateLimitError(sentence, retry_after=SLOT_SECONDS)
         try:
             yield Slot(
@@ -160,32 +255,39 @@ class RateLimiter:
             # If this fails, the lease ends by itself.
             await self._backend.attempt(holder, holder.release(digest, slot_id))
 
-    async def _affordable(self, backend: LimitBackend, owner: str) -> int:
-        """Return for how many answers at once the owner's remaining tokens of the day suffice.
+    async def _affordable(self, backend: LimitBackend, subject: _Subject) -> int:
+        """Return for how many answers at once the subject's remaining tokens of the day suffice.
 
         Raises:
             RateLimitError: No tokens remain.
         """
-        tokens = self._tokens
+        tokens = subject.tokens
         if tokens is None:
             return UNLIMITED_SLOTS
-        left = (await backend.fixed.get_window_stats(tokens, owner, self._day())).remaining
+        window = await backend.fixed.get_window_stats(tokens, subject.digest, self._day())
+        left = window.remaining
         if left > 0:
             return math.ceil(left / self._reserve)
         seconds = DAY - int(self._clock()) % DAY
         raise RateLimitError(
-            f"You have used today's {tokens.amount:,} tokens; please go on in {duration_text(seconds)}.",
+            subject.spent.using(amount=tokens.amount, duration=duration_text(seconds)),
             retry_after=seconds,
         )
 
-    async def _admit(self, backend: LimitBackend, owner: str, network: str | None) -> None:
+    async def _admit(
+        self, backend: LimitBackend, subjects: Sequence[_Subject], network: str | None
+    ) -> None:
         moving = backend.moving
-        await self._affordable(backend, owner)
-        # The network is tested before the owner's turn is counted, and counted after it, so that
-        # a message that one of them is refused counts for neither.
-        await self._enforce(moving, moving.test, self._addresses, network, "Your network has")
-        await self._enforce(moving, moving.hit, self._turns, owner, "You have")
-        await self._enforce(moving, moving.hit, self._addresses, network, "Your network has")
+        for subject in subjects:
+            await self._affordable(backend, subject)
+        # All but the first are tested before its turn is counted, and counted after it, so that
+        # a message that one of them is refused counts for none.
+        await self._enforce(moving, moving.test, self._addresses, network, NETWORK_SENT)
+        for subject in subjects[1:]:
+            await self._enforce(moving, moving.test, subject.turns, subject.digest, subject.sent)
+        for subject in subjects:
+            await self._enforce(moving, moving.hit, subject.turns, subject.digest, subject.sent)
+        await self._enforce(moving, moving.hit, self._addresses, network, NETWORK_SENT)
 
     async def _enforce(
         self,
@@ -193,16 +295,15 @@ class RateLimiter:
         is_allowed: Callable[[RateLimitItem, str], Awaitable[bool]],
         item: RateLimitItem | None,
         key: str | None,
-        who: str,
+        sentence: Wording,
     ) -> None:
         if item is None or key is None or await is_allowed(item, key):
             return
         window = await moving.get_window_stats(item, key)
         seconds = min(max(math.ceil(window.reset_time - self._clock()), 1), MINUTE)
-        messages = "1 message" if item.amount == 1 else f"{item.amount:,} messages"
+        messages = wordings("{count} message", "{count} messages", item.amount)
         raise RateLimitError(
-            f"{who} sent {messages} in a minute; please go on in {duration_text(seconds)}.",
-            retry_after=seconds,
+            sentence.using(messages=messages, duration=duration_text(seconds)), retry_after=seconds
         )
 
     def _day(self) -> str:
@@ -215,6 +316,7 @@ async def open_limits(
     *,
     clock: Callable[[], float] = time.time,
     wait_seconds: float = WAIT_SECONDS,
+    limits_of: LimitsOf | None = None,
 ) -> AsyncIterator[RateLimiter]:
     """Yield the `RateLimiter` of the settings; it uses Redis if they name a server.
 
@@ -222,6 +324,7 @@ async def open_limits(
         settings: The limits, and the URL of Redis.
         clock: Returns seconds since the epoch.
         wait_seconds: Time-out of one call of Redis, after which the process counts by itself.
+        limits_of: As of `RateLimiter`.
 
     Raises:
         StartupError: The URL of Redis is not valid. An unreachable server raises nothing.
@@ -230,24 +333,26 @@ async def open_limits(
     shared = None if url is None else RedisBackend.open(url.get_secret_value(), wait_seconds)
     backend = FallbackBackend(ProcessBackend(clock), shared, clock, wait_seconds)
     try:
-        yield RateLimiter(settings, backend, clock)
+        yield RateLimiter(settings, backend, clock, limits_of)
     finally:
         await backend.close()
 
 
-def duration_text(seconds: int) -> str:
+def duration_text(seconds: float) -> Wording:
     """Return a duration in one unit, rounded up: ``12 seconds``, ``1 minute``, ``5 hours``."""
-    size, unit = next(
-        (size, unit)
-        for size, unit in ((HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
-        if seconds >= size or size == 1
-    )
-    number = math.ceil(seconds / size)
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+    if seconds >= HOUR:
+        return wordings("{count} hour", "{count} hours", math.ceil(seconds / HOUR))
+    if seconds >= MINUTE:
+        return wordings("{count} minute", "{count} minutes", math.ceil(seconds / MINUTE))
+    return wordings("{count} second", "{count} seconds", math.ceil(seconds))
 
 
 def _minute(limit: int, namespace: str) -> RateLimitItem | None:
     return RateLimitItemPerMinute(limit, namespace=namespace) if limit else None
+
+
+def _day(limit: int, namespace: str = "tokens") -> RateLimitItemPerDay | None:
+    return RateLimitItemPerDay(limit, namespace=namespace) if limit else None
 
 
 def _digest(name: str) -> str:
@@ -272,10 +377,10 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((int(ip), 64), strict=False))
 
 
-def _busy(at_once: int) -> str:
+def _busy(sentence: Wording, at_once: int) -> str:
     if at_once == 1:
-        return "An answer is being written for you already; please wait for it or stop it."
-    return f"{at_once} answers are being written for you already; please wait for one or stop it."
+        return wording("An answer is being written for you already; please wait for it or stop it.")
+    return sentence.using(count=at_once)
 
 
 async def _no_renewal() -> None:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
@@ -13,6 +13,8 @@ from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.model_loader import OPENAI_URL
 from cmw_agent.config.model_profiles import Api, Effort, ModelProfile, Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.language import Language
+from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.fallback import BoundModel, RunModels
@@ -22,6 +24,7 @@ from cmw_agent.llm.profiled_completions import (
     ProfiledCompletions,
     limit_field,
     profile_fields,
+    requested_fields,
 )
 from cmw_agent.llm.request_fields import RequestFields, probing
 
@@ -44,6 +47,10 @@ def import_model_class() -> "type[CoalescedChatOpenAI]":
     from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI  # noqa: PLC0415
 
     return CoalescedChatOpenAI
+
+
+class VisitorKeyNeededError(Exception):
+    """The model needs a visitor's own key, and the run has none."""
 
 
 class ModelCatalog:
@@ -75,20 +82,45 @@ class ModelCatalog:
         return self._fields[model or self.models.default]
 
     def run(
-        self, owner: str, agent: AgentProfile, model: str, effort: Effort | None = None
+        self,
+        owner: str,
+        agent: AgentProfile,
+        model: str,
+        effort: Effort | None = None,
+        parameters: ExtraBody = NO_EXTRA_BODY,
+        *,
+        language: Language,
+        visitor_key: SecretStr | None = None,
     ) -> RunModels:
         """Return the models of one run: the one that answers, then those that may replace it.
+
+        A visitor's key is sent to the settings' endpoint alone, and no model with another key
+        replaces one that has failed with it.
 
         Args:
             owner: Id of the principal; each endpoint is sent an opaque name of it.
             agent: The agent that answers.
             model: Id of the model that is asked first.
+            language: The reader's, in which the demo answers.
             effort: The user's choice of how much it thinks, if any.
+            parameters: Parameters of chat completions that the caller sets, such as `temperature`.
+            visitor_key: The user's own key, if they have brought one.
+
+        Raises:
+            VisitorKeyNeededError: The model needs a visitor's own key.
         """
         profiles = [
             self.models.tuned(agent, name, effort) for name in self.models.line(agent, model)
         ]
-        return RunModels([self._bound(owner, profile) for profile in profiles])
+        key = visitor_key if profiles[0].takes_visitor_key else None
+        if profiles[0].needs_visitor_key and key is None and agent.uses_model:
+            raise VisitorKeyNeededError
+        line = [
+            self._bound(owner, profile, parameters, language, key)
+            for number, profile in enumerate(profiles)
+            if not number or _may_replace(profile, key)
+        ]
+        return RunModels(line, has_visitor_key=key is not None)
 
     def short(self, bound: BoundModel, tokens: int, thinking_tokens: int) -> RunModels:
         """Return a model, without those that may replace it, whose answers are short.
@@ -103,10 +135,30 @@ class ModelCatalog:
         limit = {limit_field(profile.base_url): thinking_tokens if effort else tokens}
         return RunModels([replace(bound, fields={**bound.fields, **limit})])
 
-    def _bound(self, owner: str, profile: ModelProfile) -> BoundModel:
-        # The user's fields come last: no profile replaces them.
-        fields = {**profile_fields(profile), **self._fields[profile.id].of(owner)}
-        return BoundModel(profile.id, self._chat_models[profile.id], fields, _budget(profile))
+    def _bound(
+        self,
+        owner: str,
+        profile: ModelProfile,
+        parameters: ExtraBody,
+        language: Language,
+        visitor_key: SecretStr | None,
+    ) -> BoundModel:
+        fields = {**profile_fields(profile), **requested_fields(profile, parameters)}
+        # The user's fields come last: neither profile nor caller replaces them.
+        fields |= self._fields[profile.id].of(owner)
+        model = self._chat_models[profile.id]
+        if isinstance(model, DemoModel):
+            model = model.in_language(language)
+        elif visitor_key is not None:
+            model = cast("CoalescedChatOpenAI", model).with_key(visitor_key)
+        return BoundModel(profile.id, model, fields, _budget(profile))
+
+
+def _may_replace(profile: ModelProfile, visitor_key: SecretStr | None) -> bool:
+    """Whether a model may replace one whose requests carry this key, or the operator's."""
+    if visitor_key is None:
+        return not profile.needs_visitor_key
+    return profile.takes_visitor_key
 
 
 def _budget(profile: ModelProfile) -> int | None:
@@ -139,9 +191,10 @@ async def open_models(
                 chat_models[name] = DemoModel(pause=settings.demo_pause)
                 continue
             completions = ProfiledCompletions(endpoints.upstream(profile), interval, profile)
-            chat_models[name] = _chat_model(settings, profile, completions)
+            chat_models[name] = endpoint_model(settings, profile, completions)
             default = completions if name == models.default else default
-        if settings.user_field == "auto" and default is not None:
+        is_asked = settings.user_field == "auto" and not settings.needs_visitor_key
+        if is_asked and default is not None:
             name = models.by_id[models.default].name
             await stack.enter_async_context(probing(fields[models.default], default, name))
         yield ModelCatalog(models, chat_models, fields)
@@ -182,9 +235,16 @@ class _Endpoints:
         return self._fields[url]
 
 
-def _chat_model(
+def endpoint_model(
     settings: Settings, profile: ModelProfile, completions: ProfiledCompletions
 ) -> BaseChatModel:
+    """Return the chat model of an endpoint.
+
+    Args:
+        settings: What holds for all models.
+        profile: The model's.
+        completions: Ask the endpoint.
+    """
     model_class = import_model_class()
     return model_class(
         model_name=profile.name,

@@ -17,46 +17,83 @@ from langchain_core.messages import (
     AnyMessage,
     BaseMessage,
     HumanMessage,
+    InvalidToolCall,
     SystemMessage,
+    ToolCall,
+    ToolMessage,
 )
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import BaseTool
 
+from cmw_agent.llm.accumulator import WIRE
 from cmw_agent.llm.estimates import is_chargeable
 from cmw_agent.llm.langchain_stream import LangChainAccumulator
 from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.tool_calls import json_object
 
 ToolSchema = BaseTool | dict[str, Any]
 ExtraBody = Mapping[str, Any]
 NO_EXTRA_BODY: ExtraBody = MappingProxyType({})
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class HistoryMessage:
     """One earlier message of a conversation, as the model sees it. Immutable.
 
     Args:
-        role: ``user`` or ``assistant``.
+        role: ``user``, ``assistant`` or ``tool``.
         content: The text, or a list of content parts of OpenAI's chat completions.
+        fields: Further fields of the message in that form: ``name`` of a user, ``tool_calls`` of an
+            assistant, ``tool_call_id`` of a tool's result.
     """
 
-    __slots__ = ("_encoded", "content", "role")
+    __slots__ = ("_encoded", "content", "fields", "role")
 
-    def __init__(self, role: str, content: str | list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        role: str,
+        content: str | list[dict[str, Any]],
+        fields: Mapping[str, Any] = NO_FIELDS,
+    ) -> None:
         self.role = role
         self.content = content
+        self.fields = fields
         self._encoded: orjson.Fragment | None = None
 
     @property
     def encoded(self) -> orjson.Fragment:
         """The message as JSON for the endpoint, encoded once."""
         if self._encoded is None:
-            message = {"role": self.role, "content": self.content}
-            self._encoded = orjson.Fragment(orjson.dumps(message))
+            self._encoded = orjson.Fragment(orjson.dumps(self._wire()))
         return self._encoded
+
+    def _wire(self) -> dict[str, Any]:
+        content = (self.content or None) if "tool_calls" in self.fields else self.content
+        return {"role": self.role, "content": content, **self.fields}
 
     def message(self) -> AnyMessage:
         """Return the message as a LangChain message."""
         content: Any = self.content
-        return HumanMessage(content) if self.role == "user" else AIMessage(content)
+        if self.role == "tool":
+            return ToolMessage(content, tool_call_id=self.fields["tool_call_id"])
+        if self.role == "user":
+            return HumanMessage(content, name=self.fields.get("name"))
+        if "tool_calls" not in self.fields:
+            return AIMessage(content)
+        parsed = [_parsed_call(call) for call in self.fields["tool_calls"]]
+        return AIMessage(
+            content,
+            tool_calls=[call for call in parsed if call["type"] == "tool_call"],
+            invalid_tool_calls=[call for call in parsed if call["type"] == "invalid_tool_call"],
+            additional_kwargs={WIRE: self._wire()},
+        )
+
+
+def _parsed_call(call: Mapping[str, Any]) -> ToolCall | InvalidToolCall:
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    if (parsed := json_object(arguments)) is not None:
+        return tool_call(name=name, args=parsed, id=call["id"])
+    return invalid_tool_call(name=name, args=arguments, id=call["id"])
 
 
 class DirectChatModel:

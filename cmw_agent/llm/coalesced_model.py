@@ -1,14 +1,15 @@
 """The chat model of OpenAI-compatible endpoints. Imported only where one is configured."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, SecretStr
 
 from cmw_agent.core.events import AnswerNoted
+from cmw_agent.language import wording
 from cmw_agent.llm.accumulator import WIRE, CompletionAccumulator
 from cmw_agent.llm.adaptation import Adaptation
 from cmw_agent.llm.chat_model import DirectChatModel, ExtraBody, HistoryMessage, ToolSchema
@@ -16,7 +17,7 @@ from cmw_agent.llm.estimates import is_chargeable
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.thinking import ImpliedThinking
 
-NO_TOOLS = "This model cannot use tools; it answered without them."
+NO_TOOLS = wording("This model cannot use tools; it answered without them.")
 MAX_SCHEMAS = 1_000  # converted tool schemas that one model object caches
 
 
@@ -33,6 +34,11 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
     _thinking: ImpliedThinking = PrivateAttr(default_factory=ImpliedThinking)
     _base: dict[str, Any] = PrivateAttr(default_factory=dict)
     _schemas: dict[int, tuple[ToolSchema, dict[str, Any]]] = PrivateAttr(default_factory=dict)
+
+    def with_key(self, visitor_key: SecretStr) -> Self:
+        """Return a model for one visitor's run, whose requests bring that visitor's key."""
+        bound = self.async_client.with_key(visitor_key)
+        return self.model_copy(update={"client": bound, "async_client": bound})
 
     async def complete(
         self,
@@ -86,7 +92,9 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
             in_thoughts=self._thinking.expects(events.owner, name),
         )
         try:
-            stream = await self.async_client.create(budget=events.budget, **payload)
+            stream = await self.async_client.create(
+                budget=events.budget, tape=events.tape, **payload
+            )
             async with stream:
                 async for chunk in stream:
                     accumulator.add(chunk)
@@ -117,6 +125,8 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
         return converted
 
     def _schema(self, tool: ToolSchema) -> dict[str, Any]:
+        if isinstance(tool, dict) and tool.get("type") == "function":
+            return tool  # in the endpoint's form already, and perhaps somebody's own
         cached = self._schemas.get(id(tool))  # holds the tool too, so its id is not reused
         if cached is None:
             if len(self._schemas) >= MAX_SCHEMAS:

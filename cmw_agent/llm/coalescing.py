@@ -9,9 +9,12 @@ through unchanged. See ``docs/adr/0004-coalescing-at-the-source.md``.
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
+
+from pydantic import SecretStr
 
 from cmw_agent.llm.adaptation import Adaptation
 from cmw_agent.llm.chunks import Chunk
@@ -20,6 +23,7 @@ from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.reply_reader import ReplyReader
 from cmw_agent.llm.retries import RETRIES, RetryBudget, pause_before_retry
 from cmw_agent.llm.sse import Translate
+from cmw_agent.recording.tape import RunTape
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
 LAG_SMOOTHING = 0.2  # weight of the newest lag in the moving average
@@ -118,14 +122,22 @@ class CoalescedCompletions:
     def __init__(self, upstream: Upstream, interval: FlushInterval) -> None:
         self._upstream = upstream
         self._interval = interval
+        self._visitor_key: SecretStr | None = None
+
+    def with_key(self, visitor_key: SecretStr) -> Self:
+        """Return completions for one visitor's run, whose requests bring that visitor's key."""
+        bound = copy.copy(self)
+        bound._visitor_key = visitor_key  # noqa: SLF001 (its own class)
+        return bound
 
     async def create(
-        self, *, budget: RetryBudget | None = None, **payload: Any
+        self, *, budget: RetryBudget | None = None, tape: RunTape | None = None, **payload: Any
     ) -> "CoalescedStream":
         """Return a coalesced stream; the request is sent when the stream is entered.
 
         Args:
             budget: Of the answer that the stream belongs to; one of its own when absent.
+            tape: Takes the requests; None where nothing is recorded.
             payload: Body of the request.
 
         Raises:
@@ -133,7 +145,14 @@ class CoalescedCompletions:
         """
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
-        return CoalescedStream(self._upstream, payload, self._interval, budget=budget)
+        return CoalescedStream(
+            self._upstream,
+            payload,
+            self._interval,
+            budget=budget,
+            visitor_key=self._visitor_key,
+            tape=tape,
+        )
 
     async def probe(self, **payload: Any) -> None:
         """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
@@ -159,6 +178,8 @@ class CoalescedStream:
         silence: Seconds without a sign of life after which the call fails; None for the client's.
         translate: Turns an event of another interface into chunks.
         budget: Of the answer that the stream belongs to; one of its own when absent.
+        visitor_key: The visitor's own key, where the request brings one.
+        tape: Takes the requests; None where nothing is recorded.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
@@ -174,7 +195,11 @@ class CoalescedStream:
         silence: float | None = None,
         translate: Translate | None = None,
         budget: RetryBudget | None = None,
+        visitor_key: SecretStr | None = None,
+        tape: RunTape | None = None,
     ) -> None:
+        self._visitor_key = visitor_key
+        self._tape = tape
         self._budget = budget or RetryBudget()
         self._silence = silence
         self._translate = translate
@@ -203,7 +228,7 @@ class CoalescedStream:
     ) -> None:
         self._stack.close()
         if isinstance(error, UpstreamError):
-            self._upstream.clean(error, self._payload)
+            self._upstream.clean(error, self._payload, self._visitor_key)
 
     def _close(self) -> None:
         self._reply.close()
@@ -227,7 +252,12 @@ class CoalescedStream:
 
     async def _open(self, refused: UpstreamError | None = None) -> Reply:
         return await self._upstream.open(
-            self._payload, silence=self._silence, refused=refused, budget=self._budget
+            self._payload,
+            silence=self._silence,
+            refused=refused,
+            budget=self._budget,
+            visitor_key=self._visitor_key,
+            tape=self._tape,
         )
 
     async def _ask_again(self, error: UpstreamError, pause: float) -> None:

@@ -1,8 +1,8 @@
 """Demo model: a chat model that needs neither a key nor a network, and says so.
 
 It is deterministic, streams word by word, calls the built-in tools and answers from
-the messages of the conversation, so that the whole app can be tried before a model is
-configured.
+the messages of the conversation, in the reader's language, so that the whole app can be tried
+before a model is configured.
 """
 
 import asyncio
@@ -28,27 +28,15 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import Field
 
-NAME_GIVEN = re.compile(r"\bmy name is\s+([^\W\d_][\w'’-]*)", re.IGNORECASE)
-NAME_ASKED = re.compile(r"\b(what(?:'s| is) my name|who am i)\b", re.IGNORECASE)
-TIME_NAMED = re.compile(r"\b(?:time|date|day)\b", re.IGNORECASE)
-PLACE_BACKWARDS = re.compile(r"\s*\??\s*([A-Za-z_/\s-]*)")
-PLACE = re.compile(r"(?:^|[^A-Za-z_])in\s+([A-Za-z].*[A-Za-z])", re.IGNORECASE | re.DOTALL)
-TIME_ANYWHERE = re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:time|date|day)\b", re.IGNORECASE)
+from cmw_agent.language import Language, languages
+from cmw_agent.llm import demo_phrases
+
 # Linear: each match is one run of characters or starts at a sign, so that no stretch of text is
 # scanned from two starting points.
 SUM = re.compile(r"[\d.()][\d\s.()+*/^%-]*")
 OPERATION = re.compile(r"[\d)]\s*+[-+*/^%]\s*+[\d.(]")
-COUNT_ASKED = re.compile(r"\bcount to (\d{1,4})\b", re.IGNORECASE)
-GREETING = re.compile(r"^\s*(hi|hello|hey|good (morning|day|evening))\b", re.IGNORECASE)
-
-EXPLANATION = (
-    "I am the **demo model**: I run without a key and without a network, and I only know a "
-    "few tricks. Tell me your name and ask for it later, ask for the time in a city, give me "
-    "a sum, or say *count to 100* and stop me on the way.\n\n"
-    "For real answers set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own, "
-    "and start the app again."
-)
 
 DemoToolCall = tuple[str, dict[str, Any]]
 
@@ -58,9 +46,15 @@ class DemoModel(BaseChatModel):
 
     Attributes:
         pause: Seconds between two words of a streamed answer.
+        language: The language that it speaks; it understands English beside it.
     """
 
     pause: float
+    language: Language = Field(default_factory=lambda: languages().english)
+
+    def in_language(self, language: Language) -> "DemoModel":
+        """Return the same model in another language."""
+        return self.model_copy(update={"language": language})
 
     @property
     def _llm_type(self) -> str:
@@ -75,6 +69,7 @@ class DemoModel(BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model bound to the names of `tools`."""
         names = [tool.name for tool in tools if isinstance(tool, BaseTool)]
+        names += [tool["function"]["name"] for tool in tools if isinstance(tool, dict)]
         return self.bind(tool_names=names, **kwargs)
 
     def _generate(
@@ -84,7 +79,7 @@ class DemoModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = respond(messages, kwargs.get("tool_names", ()))
+        reply = respond(messages, kwargs.get("tool_names", ()), self.language)
         if isinstance(reply, str):
             message = AIMessage(content=reply)
         else:
@@ -100,7 +95,7 @@ class DemoModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        reply = respond(messages, kwargs.get("tool_names", ()))
+        reply = respond(messages, kwargs.get("tool_names", ()), self.language)
         if not isinstance(reply, str):
             yield _chunk(_tool_call(reply, _call_id(messages)))
             return
@@ -120,30 +115,60 @@ class DemoModel(BaseChatModel):
         yield _chunk(AIMessageChunk(content="", usage_metadata=usage))
 
 
-def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str | DemoToolCall:
+def respond(
+    messages: Sequence[BaseMessage], tool_names: Sequence[str], language: Language
+) -> str | DemoToolCall:
     """Return the demo's answer to a conversation, or the tool call that must come first.
 
     Args:
         messages: The conversation, oldest first.
         tool_names: Names of the tools that may be called.
+        language: The language of the answer.
     """
     if messages and isinstance(messages[-1], ToolMessage):
-        result = str(messages[-1].text)
-        if messages[-1].status == "error":
-            return f"That did not work. {result}"
-        return f"{'It is' if messages[-1].name == 'current_time' else 'That makes'} {result}."
-    user_texts = [str(m.text) for m in messages if isinstance(m, HumanMessage)]
+        return _with_result(messages[-1], language)
+    user_texts = [_text_of(m) for m in messages if isinstance(m, HumanMessage)]
     if not user_texts:
-        return EXPLANATION
-    call = _tool_for(user_texts[-1], tool_names)
-    return call if call is not None else _answer(user_texts)
+        return explanation(language)
+    call = _tool_for(user_texts[-1], tool_names, language)
+    return call if call is not None else _answer(user_texts, language)
 
 
-def _tool_for(text: str, tool_names: Sequence[str]) -> DemoToolCall | None:
+def _text_of(message: HumanMessage) -> str:
+    """Return a message's text, each of its parts, such as the content of a file, on lines of its own."""
+    parts = message.content if isinstance(message.content, list) else [message.content]
+    texts = [part if isinstance(part, str) else part.get("text", "") for part in parts]
+    return "\n\n".join(filter(None, texts))
+
+
+def explanation(language: Language) -> str:
+    """Return what the demo says of itself."""
+    tricks = language.gettext(
+        "I am the **demo model**: I run without a key and without a network, and I only know a few "
+        "tricks. Tell me your name and ask for it later, ask for the time in a city, give me a sum, or "
+        "say *count to 100* and stop me on the way."
+    )
+    keys = language.gettext(
+        "For real answers set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own, and "
+        "start the app again."
+    )
+    return f"{tricks}\n\n{keys}"
+
+
+def _with_result(message: ToolMessage, language: Language) -> str:
+    result = str(message.text)
+    if message.status == "error":
+        return language.gettext("That did not work. {reason}", reason=result)
+    if message.name == "current_time":
+        return language.gettext("It is {time}.", time=demo_phrases.time_in(language, result))
+    return language.gettext("That makes {result}.", result=result)
+
+
+def _tool_for(text: str, tool_names: Sequence[str], language: Language) -> DemoToolCall | None:
     if "current_time" in tool_names:
-        if city := _city(text):
+        if city := demo_phrases.city(text, language):
             return "current_time", {"time_zone": city}
-        if TIME_ANYWHERE.search(text):
+        if demo_phrases.asks_for_time(text, language):
             return "current_time", {"time_zone": "UTC"}
     if "calculate" in tool_names:
         for match in SUM.finditer(text):
@@ -152,30 +177,27 @@ def _tool_for(text: str, tool_names: Sequence[str]) -> DemoToolCall | None:
     return None
 
 
-def _city(text: str) -> str | None:
-    """Return the city in a question such as "What time is it in Tokyo?", or None."""
-    line = text.strip().rpartition("\n")[2]
-    if TIME_NAMED.search(line) is None:
-        return None
-    # Matched backwards, so that the run of letters at the end is scanned once.
-    backwards = PLACE_BACKWARDS.match(line[::-1])
-    match = PLACE.search(backwards[1][::-1]) if backwards is not None else None
-    return match[1] if match is not None else None
-
-
-def _answer(user_texts: Sequence[str]) -> str:
+def _answer(user_texts: Sequence[str], language: Language) -> str:
     text = user_texts[-1]
-    if NAME_ASKED.search(text):
-        names = [m.group(1) for earlier in user_texts for m in NAME_GIVEN.finditer(earlier)]
-        return f"Your name is {names[-1]}!" if names else "I don't know your name yet."
-    if given := NAME_GIVEN.search(text):
-        return f"Hello, {given.group(1)}! I will remember your name in this conversation."
-    if count := COUNT_ASKED.search(text):
-        return ", ".join(str(number) for number in range(1, int(count.group(1)) + 1)) + "."
-    if GREETING.search(text):
-        return f"Hello! {EXPLANATION}"
-    nth = len(user_texts)
-    return f"You wrote: {text}\n\n(Message {nth} of this conversation.) {EXPLANATION}"
+    if demo_phrases.asks_for_name(text, language):
+        names = [name for earlier in user_texts for name in demo_phrases.names(earlier, language)]
+        if names:
+            return language.gettext("Your name is {name}!", name=names[-1])
+        return language.gettext("I don't know your name yet.")
+    if given := demo_phrases.names(text, language):
+        return language.gettext(
+            "Hello, {name}! I will remember your name in this conversation.", name=given[0]
+        )
+    if count := demo_phrases.count(text, language):
+        return ", ".join(str(number) for number in range(1, count + 1)) + "."
+    if demo_phrases.greets(text, language):
+        hello = language.gettext("Hello!")
+        return f"{hello} {explanation(language)}"
+    if demo_phrases.asks_for_abilities(text, language):
+        return explanation(language)
+    wrote = language.gettext("You wrote: {text}", text=text)
+    nth = language.gettext("(Message {number} of this conversation.)", number=len(user_texts))
+    return f"{wrote}\n\n{nth} {explanation(language)}"
 
 
 def _words(text: str) -> Iterator[str]:

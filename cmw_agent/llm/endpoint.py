@@ -4,6 +4,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import certifi
+from pydantic import SecretStr
 from yarl import URL
 
 from cmw_agent.core.errors import StartupError
@@ -32,6 +34,10 @@ AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azur
 # Files or folders of further trusted certificates, as Python, requests and curl know them.
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 MAX_ERROR = 65_536  # bytes of an HTTP error's body that are read
+# Headers that say who the operator is: none goes along with a visitor's own key.
+OPERATORS = frozenset(
+    {"authorization", "api-key", "x-api-key", "openai-organization", "openai-project"}
+)
 ERROR_SECONDS = 5.0  # in which they must arrive
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -72,6 +78,7 @@ class Endpoint:
         *,
         headers: Mapping[str, str],
         limits: aiohttp.ClientTimeout,
+        visitor_key: SecretStr | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a POST request and return the response, whose body has not been read.
 
@@ -84,11 +91,12 @@ class Endpoint:
             make_body: Returns the body, for each request anew.
             headers: Of this request, besides those of the endpoint.
             limits: Time-outs of this request.
+            visitor_key: Of this request, in place of the endpoint's key.
 
         Raises:
             UpstreamError: No response arrived, or its redirects lead elsewhere.
         """
-        sent = {**headers, **self.headers}
+        sent = {**headers, **self._headers_for(visitor_key)}
         for _ in range(MAX_REDIRECTS + 1):
             proxy = self._proxies[url.scheme]
             tls = await self._certificates() if url.scheme == "https" else True
@@ -110,6 +118,13 @@ class Endpoint:
             url = _redirected(url, answer.headers["location"])
         raise WrongAddressError
 
+    def _headers_for(self, visitor_key: SecretStr | None) -> dict[str, str]:
+        """Return the endpoint's headers, with the visitor's key where there is one."""
+        if visitor_key is None:
+            return self.headers
+        others = {n: value for n, value in self.headers.items() if n.lower() not in OPERATORS}
+        return {**others, **_credentials(self._base, visitor_key.get_secret_value())}
+
     async def _certificates(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = await asyncio.to_thread(trusted_certificates)
@@ -119,17 +134,23 @@ class Endpoint:
 def trusted_certificates() -> ssl.SSLContext:
     """Return a TLS context that trusts the system's, certifi's and the environment's authorities.
 
-    It takes tens of milliseconds.
+    The first call takes a tenth of a second. Later calls return the same context while the
+    environment names the same places: nobody changes it, and several endpoints can share it.
 
     Raises:
         StartupError: The file or folder that the environment names cannot be read.
     """
-    trusted = ssl.create_default_context()
+    return _trusting(tuple(os.environ.get(name) for name in (*CERTIFICATES, "SSL_CERT_DIR")))
+
+
+@lru_cache(maxsize=4)
+def _trusting(paths: tuple[str | None, ...]) -> ssl.SSLContext:
+    trusted = ssl.create_default_context()  # reads SSL_CERT_FILE and SSL_CERT_DIR too
     trusted.load_verify_locations(certifi.where())
-    for name in CERTIFICATES:
-        if not (place := os.environ.get(name)):
+    for name, text in zip(CERTIFICATES, paths, strict=False):
+        if not text:
             continue
-        path = Path(place)
+        path = Path(text)
         try:
             if path.is_dir():
                 trusted.load_verify_locations(capath=path)

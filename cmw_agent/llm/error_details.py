@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
+from pydantic import SecretStr
 
 from cmw_agent.llm.error_kinds import HTML
 from cmw_agent.llm.errors import ErrorDetails
@@ -61,6 +62,12 @@ class ErrorReader:
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= MIN_KEY}, key=len, reverse=True)
 
+    def striking(self, secret: SecretStr | None) -> "ErrorReader":
+        """Return a reader that strikes this out too, where it is one."""
+        if secret is None:
+            return self
+        return ErrorReader([*self._secrets, secret.get_secret_value()])
+
     def of_body(self, status: int, body: bytes, request: bytes) -> ErrorDetails:
         """Return the details of an HTTP error.
 
@@ -97,7 +104,7 @@ class ErrorReader:
         """
         text = self._clean(details.text or details.message, quotable(request))
         words = {"code": details.code, "type": details.type, "param": details.param}
-        names = {name: self._word(words, name) for name in words}
+        names = {name: self._first_text(words, name) for name in words}
         return ErrorDetails(details.status, **names, message=text[:MAX_MESSAGE], text=text)
 
     def _clean(self, text: str, quoted: str) -> str:
@@ -109,8 +116,8 @@ class ErrorReader:
         text = self._clean(_message(document, 0), quoted)
         return ErrorDetails(
             status=status if status is not None else _status(error),
-            code=self._word(error, "code", "error_code", "status"),
-            type=self._word(error, "type", "error_type", "status"),
+            code=self._first_text(error, "code", "error_code", "status"),
+            type=self._first_text(error, "type", "error_type", "status"),
             param=self._param(error),
             message=text[:MAX_MESSAGE],
             text=text,
@@ -121,7 +128,7 @@ class ErrorReader:
             text = text.replace(secret, STRUCK)
         return KEYS.sub(STRUCK, text)
 
-    def _word(self, error: Mapping[str, Any], *names: str) -> str | None:
+    def _first_text(self, error: Mapping[str, Any], *names: str) -> str | None:
         for name in names:
             value = error.get(name)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
@@ -129,12 +136,12 @@ class ErrorReader:
         return None
 
     def _param(self, error: Mapping[str, Any]) -> str | None:
-        place = error.get("loc")
-        if isinstance(place, list):
+        location = error.get("loc")
+        if isinstance(location, list):
             # FastAPI: ["body", "messages", 0, "content"].
-            parts = [str(part) for part in place[:8] if part != "body"]
-            return self._word({"param": ".".join(parts)}, "param")
-        return self._word(error, "param", "parameter", "field")
+            parts = [str(part) for part in location[:8] if part != "body"]
+            return self._first_text({"param": ".".join(parts)}, "param")
+        return self._first_text(error, "param", "parameter", "field")
 
 
 def quotable(request: bytes) -> str:
@@ -159,17 +166,17 @@ def without_quotes(text: str, quoted: str) -> str:
     if not quoted:
         return text
     parts: list[str] = []
-    start = place = 0
-    while place + MIN_QUOTE <= len(text):
-        found = quoted.find(text[place : place + MIN_QUOTE])
+    start = position = 0
+    while position + MIN_QUOTE <= len(text):
+        found = quoted.find(text[position : position + MIN_QUOTE])
         if found < 0:
-            place += 1
+            position += 1
             continue
-        end = place + MIN_QUOTE
-        while end < len(text) and text[end : end + 1] == quoted[found + end - place :][:1]:
+        end = position + MIN_QUOTE
+        while end < len(text) and text[end : end + 1] == quoted[found + end - position :][:1]:
             end += 1
-        parts += [text[start:place], STRUCK]
-        start = place = end
+        parts += [text[start:position], STRUCK]
+        start = position = end
     return "".join([*parts, text[start:]])
 
 

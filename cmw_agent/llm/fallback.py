@@ -58,11 +58,18 @@ class RunModels(DirectChatModel):
 
     Args:
         line: The models, in the order in which they are asked; at least one.
+        has_visitor_key: Whether requests to them carry the visitor's own key.
     """
 
-    def __init__(self, line: Sequence[BoundModel]) -> None:
+    def __init__(self, line: Sequence[BoundModel], *, has_visitor_key: bool = False) -> None:
         self._line = tuple(line)
+        self.has_visitor_key = has_visitor_key
         self._position = 0
+
+    @property
+    def line(self) -> Sequence[BoundModel]:
+        """The models in the order in which they are asked."""
+        return self._line
 
     @property
     def current(self) -> BoundModel:
@@ -147,7 +154,8 @@ def _known_to(bound: BoundModel, message: BaseMessage) -> BaseMessage:
     """Return a message without what only the endpoint of another model understands."""
     if WIRE not in message.additional_kwargs:
         return message
-    if message.response_metadata.get(ANSWERED_BY) == bound.id:
+    # Nobody's name stands in a message that a caller has brought along.
+    if message.response_metadata.get(ANSWERED_BY) in (None, bound.id):
         return message
     extras = {name: v for name, v in message.additional_kwargs.items() if name != WIRE}
     return message.model_copy(update={"additional_kwargs": extras})
@@ -167,11 +175,14 @@ def _fitting(messages: Sequence[BaseMessage], budget: int | None) -> Sequence[Ba
 def _newest(
     history: Sequence[HistoryMessage], budget: int | None, instructions: str
 ) -> Sequence[HistoryMessage]:
-    """Return the newest messages of a conversation that fit the budget; the last one always."""
+    """Return the newest messages that fit the budget; those from the user's last one on always."""
     if budget is None:
         return history
-    left = budget - _tokens(instructions) - _tokens(history[-1].content)
-    return [*_within(history[:-1], left), history[-1]]
+    users = (i for i, message in enumerate(history) if message.role == "user")
+    last = max(users, default=0)
+    earlier, rest = history[:last], history[last:]
+    left = budget - _tokens(instructions) - sum(_tokens(message.content) for message in rest)
+    return [*_within(earlier, left), *rest]
 
 
 def _within(messages: Sequence[Any], left: int) -> Sequence[Any]:
@@ -179,9 +190,9 @@ def _within(messages: Sequence[Any], left: int) -> Sequence[Any]:
     for position in range(len(messages) - 1, -1, -1):
         left -= _tokens(messages[position].content)
         if left < 0:
-            kept = messages[position + 1 :]
-            users = (i for i, message in enumerate(kept) if _is_users(message))
-            return kept[next(users, len(kept)) :]
+            newest = messages[position + 1 :]
+            users = (i for i, message in enumerate(newest) if _is_users(message))
+            return newest[next(users, len(newest)) :]
     return messages
 
 

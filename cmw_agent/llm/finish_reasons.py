@@ -37,16 +37,16 @@ PREFIX = "finish_reason_"
 MAX_LOGGED = 40  # characters of a word that nobody knows
 
 
-def finish_reason(word: Any) -> FinishReason | None:
+def finish_reason(value: Any) -> FinishReason | None:
     """Return what a server's word means; None where it gave none.
 
     A word that is not known counts as ``stop``: the text that came is whole for all one knows.
     """
-    if not isinstance(word, str) or not word.strip():
+    if not isinstance(value, str) or not value.strip():
         return None
-    if (reason := REASONS.get(word)) is not None:
+    if (reason := REASONS.get(value)) is not None:
         return reason
-    plain = word.strip().lower().replace("-", "_").replace(" ", "_").removeprefix(PREFIX)
+    plain = value.strip().lower().replace("-", "_").replace(" ", "_").removeprefix(PREFIX)
     if plain in ("null", "none", "finish_reason_unspecified", "unspecified"):
         return None
     # Gemini's "function_call_filter: MALFORMED_FUNCTION_CALL"

@@ -7,11 +7,13 @@ and URLs at each layer, which takes longer than the rest of a turn's start; see
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import aiohttp
 import orjson
+from pydantic import SecretStr
 
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
@@ -27,13 +29,26 @@ from cmw_agent.llm.errors import (
 )
 from cmw_agent.llm.response_body import ResponseBody
 from cmw_agent.llm.retries import RETRIES, RetryBudget, pause_before_retry, read_advice
+from cmw_agent.recording.tape import Exchange, RunTape
 
 log = get_logger(__name__)
 
 KEEPALIVE_SECONDS = 30.0
 MAX_MODELS = 200  # whose adaptations are remembered
-# Failures of an adapted request that are told in place of the first one: it got further.
+# Errors of an adapted request that are reported instead of the first one: the request got further.
 LATER_KINDS = frozenset({"too_long", "rate_limited", "no_credit", "moderated", "timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One request on its way: its time-outs, its budget, the visitor's key, the tape that takes it."""
+
+    request: AdaptedRequest
+    limits: aiohttp.ClientTimeout
+    budget: RetryBudget
+    visitor_key: SecretStr | None
+    model: str
+    tape: RunTape | None
 
 
 class Upstream:
@@ -49,6 +64,7 @@ class Upstream:
         connections: Maximum number of open connections.
         headers: Further headers of each request.
         path: The path of the interface below `base_url`.
+        endpoint: Takes the requests in place of the one at `base_url`.
 
     Raises:
         StartupError: A proxy or certificates that the environment names cannot be used.
@@ -63,8 +79,9 @@ class Upstream:
         connections: int,
         headers: Mapping[str, str] = NO_HEADERS,
         path: str = "/chat/completions",
+        endpoint: Endpoint | None = None,
     ) -> None:
-        self._endpoint = Endpoint(base_url, key=key, headers=headers)
+        self._endpoint = endpoint or Endpoint(base_url, key=key, headers=headers)
         self._url = self._endpoint.url(path)
         self._errors = ErrorReader(self._endpoint.secrets)
         self._learned: dict[str, tuple[Adaptation, ...]] = {}
@@ -87,6 +104,8 @@ class Upstream:
         adapts: bool = True,
         refused: UpstreamError | None = None,
         budget: RetryBudget | None = None,
+        visitor_key: SecretStr | None = None,
+        tape: RunTape | None = None,
     ) -> "Reply":
         """Send a request and return its streamed reply, which the caller closes.
 
@@ -101,6 +120,8 @@ class Upstream:
             refused: The error with which the stream of the same request began, if it was sent
                 before: what that error names is left out.
             budget: Of the answer that the request belongs to; one of its own when absent.
+            visitor_key: Replaces the endpoint's key in this request and its repetitions alone.
+            tape: Takes the request, its repetitions and what comes of them.
 
         Raises:
             RequestRefusedError: The server answered with an HTTP error.
@@ -111,11 +132,12 @@ class Upstream:
             payload, self._learned.get(model, ()) if adapts else (), adapts=adapts
         )
         if refused is not None:
-            self.clean(refused, payload)
+            self.clean(refused, payload, visitor_key)
             request.adapt(refused)
         limits = self._limits if silence is None else _limits(silence)
-        reply = await self._adapted(request, limits, budget or RetryBudget())
-        learn = partial(self._learn, model, request.applied)
+        sending = _Sending(request, limits, budget or RetryBudget(), visitor_key, model, tape)
+        reply = await self._adapted(sending)
+        learn = partial(self.learn, model, request.applied)
         if refused is None:
             learn()
             return reply
@@ -130,23 +152,29 @@ class Upstream:
         learned = self._learned.get(str(payload.get("model")), ())
         return AdaptedRequest(payload, learned, adapts=True).refused_part(error) is not None
 
-    def clean(self, error: UpstreamError, payload: Mapping[str, Any]) -> None:
+    def clean(
+        self,
+        error: UpstreamError,
+        payload: Mapping[str, Any],
+        visitor_key: SecretStr | None = None,
+    ) -> None:
         """Strike out keys, and what is quoted of a request, in the details of an error.
 
         Args:
             error: An error that a stream reported.
             payload: The request.
+            visitor_key: The key that it was sent with, where it is a visitor's.
         """
         if error.details is not None:
-            error.set_details(self._errors.cleaned(error.details, orjson.dumps(payload)))
+            errors = self._errors.striking(visitor_key)
+            error.set_details(errors.cleaned(error.details, orjson.dumps(payload)))
 
-    async def _adapted(
-        self, request: AdaptedRequest, limits: aiohttp.ClientTimeout, budget: RetryBudget
-    ) -> "Reply":
+    async def _adapted(self, sending: "_Sending") -> "Reply":
         first: UpstreamError | None = None
+        request, budget = sending.request, sending.budget
         while True:
             try:
-                reply = await self._send(request, limits, budget)
+                reply = await self._send(sending)
             except UpstreamError as error:
                 if not budget.is_spent and request.adapt(error):
                     first = first or error
@@ -157,12 +185,12 @@ class Upstream:
             reply.adaptations = request.applied
             return reply
 
-    async def _send(
-        self, request: AdaptedRequest, limits: aiohttp.ClientTimeout, budget: RetryBudget
-    ) -> "Reply":
+    async def _send(self, sending: "_Sending") -> "Reply":
+        request, budget = sending.request, sending.budget
+
         async def attempt() -> "Reply":
             try:
-                return await self._try(request, limits)
+                return await self._try(sending)
             except UpstreamError:
                 budget.count()
                 raise
@@ -174,24 +202,45 @@ class Upstream:
 
         return await retry(attempt, tries=RETRIES + 1, pause_after=pause_after)
 
-    async def _try(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+    async def _try(self, sending: "_Sending") -> "Reply":
+        request, tape = sending.request, sending.tape
+        exchange = (
+            tape.request(sending.model, request.applied, request.body) if tape is not None else None
+        )
+        try:
+            answer = await self._post(sending)
+        except UpstreamError as error:
+            if exchange is not None:
+                exchange.failed(error.kind)
+            raise
+        if exchange is not None:
+            exchange.opened(answer.status, answer.headers)
+        if answer.status == 200:
+            return Reply(answer, exchange)
+        body = await read_error_body(answer)
+        if exchange is not None:
+            exchange.received(body)
+        details = self._errors.striking(sending.visitor_key)
+        refusal = RequestRefusedError(
+            answer.status, details.of_body(answer.status, body, request.body)
+        )
+        read_advice(refusal, answer.headers)
+        raise refusal
+
+    async def _post(self, sending: "_Sending") -> aiohttp.ClientResponse:
+        request = sending.request
         accepted = "text/event-stream" if request.streams else "application/json"
-        answer = await self._endpoint.post(
+        return await self._endpoint.post(
             self._session,
             self._url,
             lambda: request.body,
             headers={"content-type": "application/json", "accept": accepted},
-            limits=limits,
+            limits=sending.limits,
+            visitor_key=sending.visitor_key,
         )
-        if answer.status == 200:
-            return Reply(answer)
-        body = await read_error_body(answer)
-        details = self._errors.of_body(answer.status, body, request.body)
-        error = RequestRefusedError(answer.status, details)
-        read_advice(error, answer.headers)
-        raise error
 
-    def _learn(self, model: str, applied: tuple[Adaptation, ...]) -> None:
+    def learn(self, model: str, applied: tuple[Adaptation, ...]) -> None:
+        """Remember what the endpoint refuses for a model."""
         learned = self._learned.get(model, ())
         new = [part for part in applied if part not in learned]
         if not new:
@@ -208,14 +257,16 @@ class Reply:
 
     Args:
         answer: aiohttp's response, whose status line and headers have been read.
+        exchange: Takes the bytes; None where nothing is recorded.
 
     Attributes:
         adaptations: Parts that were left out of the request, since the endpoint refuses them.
         on_complete: Called when a complete answer has been read.
     """
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, exchange: Exchange | None = None) -> None:
         self._answer = answer
+        self._exchange = exchange
         self._body = ResponseBody(answer)
         self.adaptations: tuple[Adaptation, ...] = ()
         self.on_complete: Callable[[], None] | None = None
@@ -229,6 +280,17 @@ class Reply:
             StreamSilentError: No data arrived within the read time-out.
             StreamCutError: The connection broke.
         """
+        if self._exchange is None:
+            return await self._read()
+        try:
+            data = await self._read()
+        except UpstreamError as error:
+            self._exchange.failed(error.kind)
+            raise
+        self._exchange.received(data)
+        return data
+
+    async def _read(self) -> bytes:
         try:
             return await self._body.read()
         except aiohttp.SocketTimeoutError as error:

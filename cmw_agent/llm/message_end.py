@@ -6,24 +6,25 @@ from langchain_core.messages import AIMessage
 
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.events import FinishReason
+from cmw_agent.language import wording
 from cmw_agent.llm.errors import StreamRefusedError
 
 EndKind = Literal["blank", "withheld", "thoughts_only", "cut_call", "text_call"]
-BLANK = "The model sent an empty answer; please try again."
-WITHHELD = (
+BLANK = wording("The model sent an empty answer; please try again.")
+WITHHELD = wording(
     "The model's server withheld the answer because of its rules on content; "
     "please ask in another way."
 )
-THOUGHTS_ONLY = "The model thought, but gave no answer; please try again."
-THOUGHTS_CUT = (
+THOUGHTS_ONLY = wording("The model thought, but gave no answer; please try again.")
+THOUGHTS_CUT = wording(
     "The model used up its tokens while thinking and gave no answer; "
     "please ask for less at once, or let it think less."
 )
-CUT_CALL = (
+CUT_CALL = wording(
     "The model's answer was cut at its limit in the middle of a tool call, which was not made; "
     "please ask for less at once."
 )
-TEXT_CALL = (
+TEXT_CALL = wording(
     "The model wrote a tool call as text; whoever runs this app can set text_calls = true for it "
     "in agents.toml."
 )

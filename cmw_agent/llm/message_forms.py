@@ -74,10 +74,10 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     if not text:
         return others
     first = {"role": "user", "content": text}
-    for place, message in enumerate(others):
+    for index, message in enumerate(others):
         if message.get("role") == "user":
             joined = {**message, "content": _joined(text, message.get("content"))}
-            return [*others[:place], joined, *others[place + 1 :]]
+            return [*others[:index], joined, *others[index + 1 :]]
     return [first, *others]
 
 

@@ -234,8 +234,8 @@ def _joined(items: list[Item]) -> list[Item]:
     """Return the items with neighbouring texts, or thoughts, in one."""
     joined: list[Item] = []
     pieces: list[str] = []
-    for place, item in enumerate(items):
-        following = items[place + 1].kind if place + 1 < len(items) else None
+    for index, item in enumerate(items):
+        following = items[index + 1].kind if index + 1 < len(items) else None
         if item.kind not in ("text", "thought"):
             joined.append(item)
             continue

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from cmw_agent.core.events import PictureReceived
 from cmw_agent.core.logs import get_logger
+from cmw_agent.language import wording
 
 log = get_logger(__name__)
 
@@ -21,7 +22,9 @@ DATA_URI = re.compile(
 )
 PICTURE_TYPES = frozenset({"image_url", "image", "output_image", "input_image"})
 SAFE = ":/?&=#%~+,;@!$'*-._"  # signs of a URL that mean nothing in Markdown's links
-LEFT_OUT = "[The model sent a picture that is cut, too large or of a kind that is not shown.]"
+LEFT_OUT = wording(
+    "[The model sent a picture that is cut, too large or of a kind that is not shown.]"
+)
 
 
 class PictureReader:

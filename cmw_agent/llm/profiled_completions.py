@@ -14,6 +14,7 @@ from cmw_agent.llm.message_forms import decoded
 from cmw_agent.llm.responses_api import ResponsesReader
 from cmw_agent.llm.responses_request import responses_request
 from cmw_agent.llm.retries import RetryBudget
+from cmw_agent.recording.tape import RunTape
 
 # Abilities of a profile, and what is left out of requests where a model lacks them.
 ABILITIES = MappingProxyType(
@@ -26,6 +27,7 @@ ABILITIES = MappingProxyType(
 # Hosts that refuse `max_tokens` for newer models; others often know nothing else.
 NEW_LIMIT_HOSTS = ("api.openai.com", *AZURE)
 NEW_LIMIT = "max_completion_tokens"
+LIMITS = (NEW_LIMIT, "max_tokens")  # the first one that a caller names counts
 SAMPLING = MappingProxyType(
     {"temperature": "temperature", "top_p": "top_p", "seed": "seed", "effort": "reasoning_effort"}
 )
@@ -44,7 +46,9 @@ class ProfiledCompletions(CoalescedCompletions):
         super().__init__(upstream, interval)
         self._profile = profile
 
-    async def create(self, *, budget: RetryBudget | None = None, **payload: Any) -> CoalescedStream:
+    async def create(
+        self, *, budget: RetryBudget | None = None, tape: RunTape | None = None, **payload: Any
+    ) -> CoalescedStream:
         """Return a coalesced stream, as `CoalescedCompletions.create`."""
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
@@ -57,6 +61,8 @@ class ProfiledCompletions(CoalescedCompletions):
             silence=profile.silence,
             translate=translate,
             budget=budget,
+            visitor_key=self._visitor_key,
+            tape=tape,
         )
 
     async def probe(self, **payload: Any) -> None:
@@ -74,6 +80,21 @@ def profile_fields(profile: ModelProfile) -> dict[str, Any]:
     if profile.output_tokens is not None:
         fields[limit_field(profile.base_url)] = profile.output_tokens
     return {**fields, **profile.extra_body}
+
+
+def requested_fields(profile: ModelProfile, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of requests that a caller's parameters set at a model's endpoint.
+
+    Args:
+        profile: The model's profile, whose bound of an answer's tokens no caller raises.
+        parameters: Parameters of a chat completion.
+    """
+    fields = {name: value for name, value in parameters.items() if name not in LIMITS}
+    requested = [parameters[name] for name in LIMITS if parameters.get(name) is not None]
+    if requested:
+        tokens = min(requested[0], profile.output_tokens or requested[0])
+        fields[limit_field(profile.base_url)] = tokens
+    return fields
 
 
 def limit_field(base_url: str | None) -> str:

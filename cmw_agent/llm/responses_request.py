@@ -23,6 +23,8 @@ NOT_SENT = (
     "reasoning_effort",
     "frequency_penalty",
     "presence_penalty",
+    "logit_bias",
+    "response_format",
 )
 
 
@@ -37,6 +39,11 @@ def responses_request(payload: Mapping[str, Any]) -> dict[str, Any]:
         body["instructions"] = instructions
     if tools := payload.get("tools"):
         body["tools"] = [_tool(tool) for tool in tools]
+    choice = payload.get("tool_choice")
+    if isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+        body["tool_choice"] = {"type": "function", "name": choice["function"].get("name")}
+    if (shape := payload.get("response_format")) is not None:
+        body.setdefault("text", {"format": _format(shape)})
     if limit := payload.get("max_completion_tokens") or payload.get("max_tokens"):
         body["max_output_tokens"] = limit
     if (effort := payload.get("reasoning_effort")) is not None:
@@ -44,6 +51,12 @@ def responses_request(payload: Mapping[str, Any]) -> dict[str, Any]:
         # Models that do not think refuse it.
         body.setdefault("include", [ENCRYPTED])
     return body
+
+
+def _format(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a chat completion's `response_format` as the Responses API writes it."""
+    schema = shape.get("json_schema")
+    return {"type": shape.get("type"), **(schema if isinstance(schema, Mapping) else {})}
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,11 +63,11 @@ def pause_before_retry(error: BaseException, tries: int) -> float | None:
     """
     if not isinstance(error, UpstreamError) or not _may_help(error):
         return None
-    asked = error.retry_after
-    if asked is not None and asked > LONGEST_PAUSE:
+    requested = error.retry_after
+    if requested is not None and requested > LONGEST_PAUSE:
         return None
-    if asked is not None and asked > 0:
-        return asked
+    if requested is not None and requested > 0:
+        return requested
     # Exponential from half a second, with jitter, so that many turns do not retry at once.
     backoff = min(LONGEST_PAUSE, 0.25 * 2.0**tries)
     return backoff * (0.75 + random.random() / 4)  # noqa: S311
@@ -93,10 +93,10 @@ def read_advice(error: UpstreamError, headers: Mapping[str, str]) -> None:
     """Note in `error` what the headers of the server's answer say of retries."""
     should_retry = headers.get("x-should-retry", "").strip().lower()
     error.should_retry = {"true": True, "false": False}.get(should_retry)
-    error.retry_after = _asked_pause(headers)
+    error.retry_after = _requested_pause(headers)
 
 
-def _asked_pause(headers: Mapping[str, str]) -> float | None:
+def _requested_pause(headers: Mapping[str, str]) -> float | None:
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         try:

@@ -2,6 +2,7 @@
 
 from cmw_agent.core.events import EventSink, TextDelta, TextWasThinking, ThinkingDelta
 from cmw_agent.llm.retries import RetryBudget
+from cmw_agent.recording.tape import RunTape
 
 
 class RunEvents:
@@ -11,6 +12,7 @@ class RunEvents:
         emit: Receives each event immediately; must not block.
         owner: Id of the principal that the run works for; None where nothing is learned from how
             the model answers.
+        tape: Takes the requests to models' servers; None where nothing is recorded.
 
     Attributes:
         budget: Bounds the failed requests of the run.
@@ -28,11 +30,15 @@ class RunEvents:
         "emit",
         "held",
         "owner",
+        "tape",
     )
 
-    def __init__(self, emit: EventSink, owner: str | None = None) -> None:
+    def __init__(
+        self, emit: EventSink, owner: str | None = None, tape: RunTape | None = None
+    ) -> None:
         self.emit = emit
         self.owner = owner
+        self.tape = tape
         self.budget = RetryBudget()
         self.held = ""
         self._has_text = self._had_text = False  # now, and before the current call

@@ -9,6 +9,7 @@ from copy import copy
 from typing import Any
 
 from cmw_agent.core.errors import ModelFailedError
+from cmw_agent.language import wording
 
 TEXT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 DETAILS = "reasoning_details"
@@ -27,7 +28,7 @@ OPAQUE = (
 )
 SAME_ENTRY = ("type", "index", "id")  # what consecutive pieces of one detail share
 JOINED = ("text", "summary", "data")  # whose pieces are joined
-TOO_LARGE = "The model's answer was too large; please ask for less at once."
+TOO_LARGE = wording("The model's answer was too large; please ask for less at once.")
 MAX_DETAIL_CHARS = 16_777_216  # of one message, as of its thoughts
 MAX_DETAILS = 10_000  # entries of one list or object of a message
 MAX_REMEMBERED = 10_000  # owners' models whose way of starting is remembered

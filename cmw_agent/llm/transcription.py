@@ -13,6 +13,7 @@ from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
+from cmw_agent.language import wording
 from cmw_agent.llm.endpoint import CONNECT_SECONDS, Endpoint, failure_of, read_error_body
 from cmw_agent.llm.error_details import ErrorReader
 from cmw_agent.llm.errors import NotAStreamError, RequestRefusedError, UpstreamError, log_fields
@@ -21,7 +22,8 @@ from cmw_agent.llm.retries import RETRIES, pause_before_retry, read_advice
 
 log = get_logger(__name__)
 
-NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
+NO_MODEL = wording("Recordings cannot be written down here: this app runs its demo model.")
+NO_KEY = wording("Recordings cannot be written down here: this app has no key of its own.")
 MAX_BYTES = 2_000_000  # of an answer
 ENDINGS = {
     "audio/mpeg": "mp3",
@@ -30,17 +32,23 @@ ENDINGS = {
     "audio/flac": "flac",
     "audio/webm": "webm",
     "audio/mp4": "m4a",
+    "audio/amr": "amr",
+    "audio/aac": "aac",
 }
 SENTENCES = {
     **{
         kind: MODEL_SENTENCES[kind]
         for kind in ("unauthorised", "no_credit", "rate_limited", "certificate", "unreachable")
     },
-    "timeout": "Writing down this recording took too long; please send a shorter one.",
-    "too_long": "This recording is too long to be written down; please send a shorter one.",
-    "no_such_model": "The model's server does not write down recordings; "
-    "whoever runs this app should check CMW_TRANSCRIPTION_MODEL.",
-    "rejected": "The model's server could not read this recording.",
+    "timeout": wording("Writing down this recording took too long; please send a shorter one."),
+    "too_long": wording(
+        "This recording is too long to be written down; please send a shorter one."
+    ),
+    "no_such_model": wording(
+        "The model's server does not write down recordings; "
+        "whoever runs this app should check CMW_TRANSCRIPTION_MODEL."
+    ),
+    "rejected": wording("The model's server could not read this recording."),
 }
 
 
@@ -53,7 +61,8 @@ class Transcription:
 
     def __init__(self, settings: Settings) -> None:
         self._demo = settings.demo
-        key = settings.openai_api_key
+        self._has_no_key = settings.needs_visitor_key
+        key = settings.endpoint_key
         self._endpoint = Endpoint(
             settings.openai_base_url or "https://api.openai.com/v1",
             key=None if key is None else key.get_secret_value(),
@@ -71,13 +80,21 @@ class Transcription:
         """Check that the app has an endpoint.
 
         Raises:
-            InvalidMessageError: It runs the demo model, which transcribes nothing.
+            InvalidMessageError: It runs the demo model, which transcribes nothing, or has no key of
+                its own: visitors' keys are for their turns.
         """
         if self._demo:
             raise InvalidMessageError(NO_MODEL)
+        if self._has_no_key:
+            raise InvalidMessageError(NO_KEY)
 
     async def text(self, path: Path, media_type: str) -> str:
-        """Return the transcript of the recording at `path`.
+        """Return the transcript of the recording at `path`; raises as `text_of` does."""
+        self.check()
+        return await self.text_of(await asyncio.to_thread(path.read_bytes), media_type)
+
+    async def text_of(self, recording: bytes, media_type: str) -> str:
+        """Return the transcript of a recording.
 
         Raises:
             InvalidMessageError: There is no endpoint.
@@ -85,10 +102,12 @@ class Transcription:
         """
         self.check()
         try:
-            return await self._tried(path, media_type)
+            return await self._tried(recording, media_type)
         except UpstreamError as error:
             failure = ModelFailedError(
-                SENTENCES.get(error.kind, "This recording could not be written down; try again."),
+                SENTENCES.get(
+                    error.kind, wording("This recording could not be written down; try again.")
+                ),
                 kind=error.kind,
             )
             fields = log_fields(error)
@@ -97,8 +116,7 @@ class Transcription:
             )
             raise failure from None
 
-    async def _tried(self, path: Path, media_type: str) -> str:
-        recording = await asyncio.to_thread(path.read_bytes)
+    async def _tried(self, recording: bytes, media_type: str) -> str:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             ask = partial(self._ask, session, recording, media_type)
             return await retry(ask, tries=RETRIES + 1, pause_after=pause_before_retry)

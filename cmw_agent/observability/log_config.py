@@ -31,11 +31,13 @@ QUIET = (
     "httpx",
     "httpx2",
     "httpcore",
+    "httpcore2",
     "openai",
     "uvicorn.access",
     "asyncio",
     "aiosqlite",
     "apscheduler",
+    "mcp",
 )
 
 

@@ -85,6 +85,11 @@ class Metrics(Observer):
             registry=self._registry,
             buckets=LAG_SECONDS,
         )
+        self._breaches = Counter(
+            "cmw_isolation_breaches",
+            "Texts of one user that were stopped on their way to another, or to the log.",
+            registry=self._registry,
+        )
         self._holds = Counter(
             "cmw_loop_holds", "Times that the event loop was held.", registry=self._registry
         )
@@ -123,6 +128,10 @@ class Metrics(Observer):
         """See `Observer`."""
         self._runs[outcome if outcome in RUNS else OTHER,].inc()
 
+    def breached(self) -> None:
+        """See `Observer`."""
+        self._breaches.inc()
+
     def loop_lagged(self, seconds: float) -> None:
         """The event loop ran what was due so many seconds late."""
         self._lag.observe(seconds)
@@ -157,7 +166,7 @@ class _TurnMetrics(TurnObserver):
         self._began = time.monotonic()
         self._has_spoken = False
 
-    def spoke(self) -> None:
+    def text_arrived(self) -> None:
         """See `TurnObserver`."""
         if not self._has_spoken:
             self._has_spoken = True
@@ -169,12 +178,12 @@ class _TurnMetrics(TurnObserver):
         tool = name if name in TOOLS else CONNECTED
         self._metrics.tools[tool, "ok" if ok else "failed"].inc()
 
-    def counted(self, input_tokens: int, output_tokens: int) -> None:
+    def tokens_counted(self, input_tokens: int, output_tokens: int) -> None:
         """See `TurnObserver`."""
         self._metrics.tokens["input",].inc(input_tokens)
         self._metrics.tokens["output",].inc(output_tokens)
 
-    def ended(self, outcome: str) -> None:
+    def turn_ended(self, outcome: str) -> None:
         """See `TurnObserver`."""
         label = outcome if outcome in OUTCOMES else OTHER
         self._metrics.turns[self._channel, label].inc()

@@ -1,10 +1,10 @@
 """Observers: receive what a process does, as numbers, times and fixed words.
 
-An observer receives no message text, no argument and no result, so it cannot disclose one. It is
-called from the event loop, must not block and must not raise.
+An observer receives no argument and no result of a tool, and no message text but by
+`TurnObserver.said`, so it cannot disclose one. It is called from the event loop, must not block and must not raise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cmw_agent.core.errors import OverloadedError, UserError
@@ -39,12 +39,12 @@ class TurnObserver:
     def __init__(self, *observers: "TurnObserver") -> None:
         self._observers = observers
 
-    def begun(self, turn_id: str) -> None:
+    def turn_begun(self, turn_id: str) -> None:
         """The user's message is stored."""
         for observer in self._observers:
-            observer.begun(turn_id)
+            observer.turn_begun(turn_id)
 
-    def asked(self, model: str) -> None:
+    def model_called(self, model: str) -> None:
         """The turn's first call of a model begins; later calls show by their events alone.
 
         It is called again where another model answers in place of one that failed.
@@ -53,36 +53,49 @@ class TurnObserver:
             model: A model's id, from the settings or the file of models.
         """
         for observer in self._observers:
-            observer.asked(model)
+            observer.model_called(model)
 
-    def spoke(self) -> None:
+    def text_arrived(self) -> None:
         """More of the answer's text has arrived."""
         for observer in self._observers:
-            observer.spoke()
+            observer.text_arrived()
 
-    def tool_began(self, call_id: str, name: str) -> None:
+    def tool_called(self, call_id: str, name: str) -> None:
         """A tool is called; both arguments come from the model."""
         for observer in self._observers:
-            observer.tool_began(call_id, name)
+            observer.tool_called(call_id, name)
 
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
         """A tool has returned or failed, after so many seconds."""
         for observer in self._observers:
             observer.tool_ended(call_id, name, ok=ok, seconds=seconds)
 
-    def counted(self, input_tokens: int, output_tokens: int) -> None:
+    def tokens_counted(self, input_tokens: int, output_tokens: int) -> None:
         """A model call has ended and taken so many tokens."""
         for observer in self._observers:
-            observer.counted(input_tokens, output_tokens)
+            observer.tokens_counted(input_tokens, output_tokens)
 
-    def ended(self, outcome: str) -> None:
+    def content_reported(
+        self, messages: Sequence[tuple[str, str]], answer: str, reason: str
+    ) -> None:
+        """What was said in the turn, where its owner lets the operator record that.
+
+        Args:
+            messages: Role and text of each message that the model was given, oldest first.
+            answer: The text of the answer.
+            reason: How the answer ended.
+        """
+        for observer in self._observers:
+            observer.content_reported(messages, answer, reason)
+
+    def turn_ended(self, outcome: str) -> None:
         """The turn has ended.
 
         Args:
             outcome: A `core.events.TurnOutcome`, `REFUSED` or `REPEATED`.
         """
         for observer in self._observers:
-            observer.ended(outcome)
+            observer.turn_ended(outcome)
 
 
 class Observer:
@@ -133,20 +146,25 @@ class Observer:
         for observer in self._observers:
             observer.schedule_ran(outcome)
 
+    def breached(self) -> None:
+        """What was to reach one user, or the log, held the canary of another."""
+        for observer in self._observers:
+            observer.breached()
+
 
 def notify(watch: TurnObserver, event: AgentEvent) -> None:
     """Report to `watch` that `event` has arrived, without its content."""
     match event:
         case TextDelta():
-            watch.spoke()
+            watch.text_arrived()
         case ToolStarted(call_id, name):
-            watch.tool_began(call_id, name)
+            watch.tool_called(call_id, name)
         case ToolFinished(call_id, name, _, ok, seconds):
             watch.tool_ended(call_id, name, ok=ok, seconds=seconds)
         case ModelSwitched(_, model):
-            watch.asked(model)
+            watch.model_called(model)
         case UsageReported(input_tokens, output_tokens, is_estimate=False):
-            watch.counted(input_tokens, output_tokens)
+            watch.tokens_counted(input_tokens, output_tokens)
         case _:
             pass
 

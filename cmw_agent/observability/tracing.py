@@ -1,7 +1,11 @@
 """Traces: a span of each turn, with one for each model call and tool call.
 
+Names and attributes are those of OpenTelemetry's conventions for generative AI
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/), and `cmw.…` where these have none.
+
 Spans hold times, counts and fixed words: `Principal.log_name`, turn ids, and names of models that
-the settings give. A turn's first model call has its span from its beginning. No event says when a
+the settings give. What was said stands in a turn's span only where the operator has switched that on
+and the turn's owner agrees to it. A turn's first model call has its span from its beginning. No event says when a
 later call begins, or whether there is one: its span is made at the call's first event and begins
 at the end of the tool or call before it.
 
@@ -14,11 +18,12 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from opentelemetry.context import Context
-from opentelemetry.trace import NoOpTracer, Span, Tracer, set_span_in_context
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, Tracer, set_span_in_context
 
 from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import get_logger
@@ -34,6 +39,10 @@ EXPORT_SECONDS = 5.0  # for one request to the collector
 FLUSH_SECONDS = 5.0  # for what is left at the end
 MAX_WAITING = 8_192  # spans; further ones are dropped while the collector is away
 MAX_TOOLS = 64  # open spans of one turn
+OPERATION: Final = "gen_ai.operation.name"
+AGENT, CHAT, TOOL = "invoke_agent", "chat", "execute_tool"  # values of it
+FORM: Final = "openai"  # the form in which models' servers are asked, whoever runs them
+ERROR, UNKNOWN = "error.type", "_OTHER"
 
 
 class Traces(Observer):
@@ -72,9 +81,11 @@ class TurnSpans(TurnObserver):
         super().__init__()
         self._tracer = tracer
         # Given explicitly: nothing is read from, or left in, a ContextVar.
-        self._turn = tracer.start_span("turn", Context())
+        self._turn = tracer.start_span(AGENT, Context())
         self._within = set_span_in_context(self._turn, Context())
-        self._turn.set_attributes({"cmw.channel": channel, "cmw.principal": principal})
+        self._turn.set_attributes(
+            {OPERATION: AGENT, "cmw.channel": channel, "cmw.principal": principal}
+        )
         self._model = ""
         self._call: Span | None = None
         # when a later call may have begun, in nanoseconds since 1970; None where none can have
@@ -88,42 +99,47 @@ class TurnSpans(TurnObserver):
         """Whether the spans go to a collector."""
         return self._turn.is_recording()
 
-    def begun(self, turn_id: str) -> None:
+    def turn_begun(self, turn_id: str) -> None:
         """See `TurnObserver`."""
         self._turn.set_attribute("cmw.turn", turn_id)
 
-    def asked(self, model: str) -> None:
+    def model_called(self, model: str) -> None:
         """See `TurnObserver`."""
         self._end_call()  # of a model that failed
         self._model = model
         self._begin_call()
 
-    def spoke(self) -> None:
+    def text_arrived(self) -> None:
         """See `TurnObserver`."""
         self._resume()
         if not self._has_spoken and self._call is not None:
             self._has_spoken = True
             self._call.add_event("first token")
 
-    def tool_began(self, call_id: str, name: str) -> None:
+    def tool_called(self, call_id: str, name: str) -> None:
         """See `TurnObserver`."""
         self._end_call()
         self._free_since = None  # what lies between two tools of one answer is no call
         if call_id in self._tools or len(self._tools) >= MAX_TOOLS:
             return
-        span = self._tools[call_id] = self._tracer.start_span("tool", self._within)
-        span.set_attribute("cmw.tool", name if name in TOOLS else CONNECTED)
+        known = name if name in TOOLS else CONNECTED
+        span = self._tools[call_id] = self._tracer.start_span(f"{TOOL} {known}", self._within)
+        span.set_attributes(
+            {OPERATION: TOOL, "gen_ai.tool.name": known, "gen_ai.tool.type": "function"}
+        )
 
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
         """See `TurnObserver`."""
         span = self._tools.pop(call_id, None)
         if span is not None:
             span.set_attribute("cmw.outcome", "ok" if ok else "failed")
+            if not ok:
+                span.set_attribute(ERROR, UNKNOWN)
             span.end()
         if not self._tools:
             self._free_since = time.time_ns()
 
-    def counted(self, input_tokens: int, output_tokens: int) -> None:
+    def tokens_counted(self, input_tokens: int, output_tokens: int) -> None:
         """See `TurnObserver`."""
         self._tokens[0] += input_tokens
         self._tokens[1] += output_tokens
@@ -133,7 +149,16 @@ class TurnSpans(TurnObserver):
             self._end_call()  # a model counts last
             self._free_since = time.time_ns()
 
-    def ended(self, outcome: str) -> None:
+    def content_reported(
+        self, messages: Sequence[tuple[str, str]], answer: str, reason: str
+    ) -> None:
+        """See `TurnObserver`."""
+        given = [_message(role, text) for role, text in messages]
+        written = [_message("assistant", answer) | {"finish_reason": reason}]
+        for name, value in (("input", given), ("output", written)):
+            self._turn.set_attribute(f"gen_ai.{name}.messages", orjson.dumps(value).decode())
+
+    def turn_ended(self, outcome: str) -> None:
         """See `TurnObserver`."""
         self._end_call()
         for span in self._tools.values():
@@ -141,6 +166,8 @@ class TurnSpans(TurnObserver):
             span.end()
         _count(self._turn, *self._tokens)
         self._turn.set_attribute("cmw.outcome", outcome if outcome in OUTCOMES else OTHER)
+        if outcome == "failed":
+            self._turn.set_attribute(ERROR, UNKNOWN)
         self._turn.end()
 
     def _resume(self) -> None:
@@ -149,8 +176,12 @@ class TurnSpans(TurnObserver):
             self._begin_call(self._free_since)
 
     def _begin_call(self, since: int | None = None) -> None:
-        self._call = self._tracer.start_span("model call", self._within, start_time=since)
-        self._call.set_attribute("gen_ai.request.model", self._model)
+        name = f"{CHAT} {self._model}"
+        kind = SpanKind.CLIENT
+        self._call = self._tracer.start_span(name, self._within, kind, start_time=since)
+        self._call.set_attributes(
+            {OPERATION: CHAT, "gen_ai.provider.name": FORM, "gen_ai.request.model": self._model}
+        )
         self._has_spoken = False
         self._free_since = None
 
@@ -158,6 +189,10 @@ class TurnSpans(TurnObserver):
         if self._call is not None:
             self._call.end()
             self._call = None
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
 def _count(span: Span, input_tokens: int, output_tokens: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import AgentRemovedError
@@ -28,10 +29,12 @@ from cmw_agent.core.events import TurnFinished, TurnStarted
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sources import source_lines
 from cmw_agent.identity.principals import Principal, PrincipalKind, SessionKey
+from cmw_agent.language import Language, languages, wording
 from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
 from memory.errors import ConversationBusyError, ConversationNotFoundError, StoreError
-from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
+from memory.queues.schedule_claims import MAX_MISSED
+from memory.queues.schedules import ClaimedRun, MissedRuns, RunEnd, Schedules, Unvisited
 from memory.records import NewTurn, utcnow
 
 log = get_logger(__name__)
@@ -41,7 +44,7 @@ RETRY_AFTER = timedelta(minutes=1)  # for a run that could not begin
 CHANNEL = "schedule"  # of all runs in metrics and logs, wherever their answers are sent
 UNVISITED = timedelta(days=30)
 VISITOR_PREFIX = "v"  # of visitors' owner ids
-ENDED = (
+ENDED = wording(
     "This recurring task has ended, since you have not been here for 30 days. To have it again, "
     "write `/schedule` with its times and what is to be done."
 )
@@ -49,7 +52,7 @@ LOGGED_ID_CHARS = 12  # of a task's id in log lines
 ANSWERED = ("length", "missing")  # finish reasons of answers that are cut and still answers
 MARK = "⏰"  # before the stored message, which the user did not write just now
 KINDS: Mapping[str, PrincipalKind] = MappingProxyType(
-    {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
+    {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone", "x": "party"}
 )
 
 
@@ -71,6 +74,50 @@ class Delivery:
 
 
 Deliver = Callable[[Delivery], Awaitable[None]]
+LanguageOf = Callable[[str], Awaitable[Language]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What the app writes about a task into its conversation; `about` makes it unique."""
+
+    owner: str
+    conversation_id: str
+    schedule_id: str
+    task: str
+    about: str
+
+
+def missed_text(claimed: ClaimedRun, missed: MissedRuns, language: Language) -> str:
+    """Return the sentence that tells an owner which runs of a task were missed."""
+    zone = ZoneInfo(claimed.schedule.time_zone)
+    first, last = (language.moment(moment, zone) for moment in (claimed.occasion, missed.last))
+    if missed.count == 1:
+        return language.gettext(
+            "This recurring task did not run on {first}, since the app was not available then.",
+            first=first,
+        )
+    if missed.count == MAX_MISSED:
+        return language.gettext(
+            "This recurring task did not run at least {count} times, from {first} to {last}, "
+            "since the app was not available then.",
+            count=missed.count,
+            first=first,
+            last=last,
+        )
+    return language.ngettext(
+        "This recurring task did not run {count} time, from {first} to {last}, since the app was "
+        "not available then.",
+        "This recurring task did not run {count} times, from {first} to {last}, since the app was "
+        "not available then.",
+        missed.count,
+        first=first,
+        last=last,
+    )
+
+
+def _utc_text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def owner_of(claimed: ClaimedRun) -> Principal:
@@ -85,7 +132,7 @@ def owner_of(claimed: ClaimedRun) -> Principal:
 def _principal(owner: str) -> Principal:
     kind = KINDS.get(owner[:1])
     if kind is None:
-        raise ValueError("no kept principal has such an id")
+        raise ValueError("no stored principal has such an id")
     return Principal(owner, kind)
 
 
@@ -112,6 +159,8 @@ class Scheduler:
         observer: Receives the outcome of each run.
         origin: Base URL of the app, for links that tools make.
         deliver: Sends an answer by its channel; without it answers stay in the conversation.
+        language: The language of notes and of errors in answers; English by default.
+        language_of: Returns an owner's, where that differs.
         clock: Returns the current time, with its zone.
     """
 
@@ -124,6 +173,8 @@ class Scheduler:
         *,
         origin: str = "",
         deliver: Deliver | None = None,
+        language: Language | None = None,
+        language_of: LanguageOf | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._store = store
@@ -132,6 +183,8 @@ class Scheduler:
         self._observer = observer
         self._origin = origin
         self._deliver = deliver
+        self._language = language or languages().english
+        self._own_language = language_of
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
 
@@ -163,37 +216,46 @@ class Scheduler:
             return 0
 
     async def _end(self, task: Unvisited) -> bool:
-        principal = _principal(task.owner)
-        key = _session_key(task.owner, task.schedule_id)
+        note = _Note(task.owner, task.conversation_id, task.schedule_id, task.text, "unvisited")
+        try:
+            await self._write(note, (await self._language_of(task.owner)).translate(ENDED))
+        except ConversationBusyError:
+            return False  # its owner is back, or it runs now: decided at the next call
+        except ConversationNotFoundError:
+            pass  # its conversation was deleted, so the task is too
+        return await self._store.cancel(task.owner, task.schedule_id)
+
+    async def _write(self, note: "_Note", text: str) -> None:
+        """Store a note as the answer to a task in its conversation, once."""
+        principal = _principal(note.owner)
+        key = _session_key(note.owner, note.schedule_id)
         session = await self._registry.session(key, principal)
         try:
             ticket = await session.memory.begin_turn(
-                task.owner,
+                note.owner,
                 NewTurn(
-                    task.conversation_id,
-                    f"{MARK} {task.text}",
-                    key=f"schedule {task.schedule_id} unvisited",
+                    note.conversation_id,
+                    f"{MARK} {note.task}",
+                    key=f"schedule {note.schedule_id} {note.about}",
                 ),
             )
             if ticket.fresh:
                 await session.memory.finish_turn(
-                    task.owner,
+                    note.owner,
                     ticket.turn_id,
                     status="complete",
-                    content=ENDED,
+                    content=text,
                     tool_calls=[],
                     tokens_used=None,
                     latency_ms=None,
                     model_used=None,
                     error_id=None,
                 )
-        except ConversationBusyError:
-            return False  # its owner is back, or it runs now: decided at the next call
-        except ConversationNotFoundError:
-            pass  # its conversation was deleted, so the task is too
         finally:
             await self._registry.release(key, principal)
-        return await self._store.cancel(task.owner, task.schedule_id)
+
+    async def _language_of(self, owner: str) -> Language:
+        return self._language if self._own_language is None else await self._own_language(owner)
 
     async def rest(self) -> None:
         """Wait until no run is left."""
@@ -225,7 +287,10 @@ class Scheduler:
 
     async def _run(self, claimed: ClaimedRun) -> None:
         try:
-            ending = await self._ended(claimed)
+            if claimed.missed is not None:
+                ending = await self._reported(claimed, claimed.missed)
+            else:
+                ending = await self._ended(claimed)
         except asyncio.CancelledError:
             await self._finish(claimed, RunEnd("interrupted"))
             raise
@@ -255,7 +320,9 @@ class Scheduler:
             self._log(claimed, "failed", error)
             return RunEnd("failed")
         is_cut = finished.outcome == "interrupted" and finished.sentence is None
-        answer = "\n\n".join(part for part in (text, finished.sentence) if part)
+        language = await self._language_of(claimed.owner)
+        sentence = language.translate(finished.sentence or "")
+        answer = "\n\n".join(part for part in (text, sentence) if part)
         if self._deliver is not None and not is_cut and answer:
             await self._deliver(
                 Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, answer)
@@ -265,18 +332,39 @@ class Scheduler:
         is_answered = finished.outcome == "complete" or finished.finish_reason in ANSWERED
         return RunEnd("complete" if is_answered else "failed")
 
+    async def _reported(self, claimed: ClaimedRun, missed: MissedRuns) -> RunEnd:
+        """Tell the owner, where the task's answers go, which of its runs were missed."""
+        schedule = claimed.schedule
+        note = _Note(
+            claimed.owner,
+            schedule.conversation_id,
+            schedule.schedule_id,
+            schedule.text,
+            f"missed {_utc_text(claimed.occasion)}",
+        )
+        text = missed_text(claimed, missed, await self._language_of(claimed.owner))
+        try:
+            await self._write(note, text)
+        except ConversationBusyError:
+            return self._postponed()
+        except ConversationNotFoundError:
+            return RunEnd("interrupted")  # the conversation was deleted, and the task with it
+        if self._deliver is not None:
+            await self._deliver(Delivery(claimed.owner, claimed.channel, schedule.recipient, text))
+        return RunEnd("interrupted")
+
     async def _turn(self, claimed: ClaimedRun) -> tuple[TurnFinished, str]:
         principal = owner_of(claimed)
         await self._chat.admit(principal, None)
         key = session_key(claimed)
         session = await self._registry.session(key, principal)
         self._prepare(session, claimed)
-        occasion = claimed.occasion.astimezone(UTC)
+        session.language = await self._language_of(claimed.owner)
         try:
             turn = self._chat.turn(
                 session,
                 f"{MARK} {claimed.schedule.text}",
-                key=f"schedule {claimed.schedule.schedule_id} {occasion:%Y%m%dT%H%M%SZ}",
+                key=f"schedule {claimed.schedule.schedule_id} {_utc_text(claimed.occasion)}",
                 create=False,
                 request_id=claimed.schedule.schedule_id[:LOGGED_ID_CHARS],
             )

@@ -2,20 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.own.own_agents import OwnAgents
+from cmw_agent.agent.own.threads import AgentThreads
 from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
+from cmw_agent.config.mcp_servers import McpServer
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.change_feed import change_feed
@@ -25,15 +28,23 @@ from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
 from cmw_agent.conversations.shares import ShareService
+from cmw_agent.conversations.tombstones import Tombstones
 from cmw_agent.core.logs import get_logger
 from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files
+from cmw_agent.files.voice import VoiceInput
+from cmw_agent.identity.canaries import Canaries
 from cmw_agent.identity.principals import Principal
+from cmw_agent.identity.secret_key import load_keys
+from cmw_agent.identity.tripwire import Tripwire
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import open_limits
 from cmw_agent.llm.catalog import open_models
 from cmw_agent.llm.coalescing import FlushInterval
+from cmw_agent.llm.transcription import Transcription
+from cmw_agent.observability.canary_filter import canaries_kept_out
 from cmw_agent.observability.observers import Observer
+from cmw_agent.runtime.recordings import open_recorder
 from cmw_agent.runtime.scheduler_loop import open_schedules
 from cmw_agent.schedules.service import ScheduleService
 from cmw_agent.tools.composio.connecting import ConnectionService
@@ -46,9 +57,17 @@ from memory.logins import Logins
 from memory.maintenance.recovery import interrupt_abandoned
 from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager
+from memory.mcp_servers import McpServerStore
 from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
 from memory.queues.schedules import Schedules
+from memory.queues.window_store import ServiceWindows
+from memory.threads import ThreadStore
+
+if TYPE_CHECKING:
+    from cmw_agent.tools.mcp.opening import McpClients
+    from cmw_agent.tools.openapi.loading import LoadedService
+    from cmw_agent.tools.openapi.services import ApiServices
 
 log = get_logger(__name__)
 
@@ -69,6 +88,7 @@ class PersonalSessionMaker:
         model: The model that agents ask.
         memory: Holds the conversations of principals whose conversations are stored.
         ephemeral_memory: Holds those of ephemeral visitors, until the process ends.
+        tripwire: Watches what agents write; None without one.
     """
 
     def __init__(
@@ -78,12 +98,14 @@ class PersonalSessionMaker:
         model: BaseChatModel,
         memory: ConversationMemoryManager,
         ephemeral_memory: ConversationMemoryManager,
+        tripwire: Tripwire | None = None,
     ) -> None:
         self._settings = settings
         self._loop = loop
         self._model = model
         self._memory = memory
         self._ephemeral_memory = ephemeral_memory
+        self._tripwire = tripwire
 
     def agent(self, principal: Principal) -> CmwAgent:
         """Return an agent for one session of the principal."""
@@ -92,11 +114,12 @@ class PersonalSessionMaker:
             owner=principal.id,
             model=self._model,
             instructions=self._settings.system_prompt,
+            tripwire=self._tripwire,
         )
 
     def memory(self, principal: Principal) -> ConversationMemoryManager:
         """Return the memory that holds the principal's conversations."""
-        return self._memory if principal.is_kept else self._ephemeral_memory
+        return self._memory if principal.is_stored else self._ephemeral_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +133,13 @@ class Services:
         session_maker: Makes the personal parts of sessions.
         dependencies: What all turns share beside the memory.
         approvals: Lists and settles the tool calls that wait for their owners.
+        commands: Runs messages that begin with a slash.
         schedules: Everybody's recurring tasks.
+        threads: What agents remember of conversations by themselves.
         inbox: Messages that came by WhatsApp.
         outbox: Messages that go out by WhatsApp.
+        windows: Until when people on WhatsApp may be sent any text.
+        mcp: What the process has of MCP servers; None where none are configured.
     """
 
     database: Database
@@ -126,12 +153,17 @@ class Services:
     history: ConversationService
     imports: ImportService
     shares: ShareService
+    commands: ChatCommands
+    voice: VoiceInput
     dependencies: ChatDependencies
     approvals: ApprovalService
     chat: ChatService
     schedules: Schedules
+    threads: AgentThreads
     inbox: Inbox
     outbox: Outbox
+    windows: ServiceWindows
+    mcp: "McpClients | None" = None
 
     async def close(self) -> None:
         """Stop running turns and imports, and release all sessions."""
@@ -147,6 +179,9 @@ async def open_services(
     budgets: Budgets,
     observer: Observer,
     changes: ConversationChanges,
+    own_agents: OwnAgents,
+    mcp_servers: Sequence[McpServer] = (),
+    apis: "Sequence[LoadedService]" = (),
 ) -> AsyncIterator[Services]:
     """Open the services for the block; close what they hold in reverse order.
 
@@ -158,37 +193,71 @@ async def open_services(
         catalog = await stack.enter_async_context(open_models(settings, models, FlushInterval()))
         await stack.enter_async_context(change_feed(database, changes))
         memory = ConversationMemoryManager(database)
+        tripwire = stack.enter_context(_tripwire(settings, observer))
         loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
         maker = PersonalSessionMaker(
-            settings, loop, catalog.default, memory, ConversationMemoryManager(ephemeral)
+            settings,
+            loop,
+            catalog.default,
+            memory,
+            ConversationMemoryManager(ephemeral),
+            tripwire,
         )
         registry = SessionRegistry(
             maker, capacity=settings.max_sessions, idle_seconds=settings.session_idle_seconds
         )
         retention = Retention(database)
-        files = Files(settings, maker.memory, retention.existing_files, budgets)
+        files = Files(settings, maker.memory, retention.existing_files, budgets, tripwire=tripwire)
         copies = FileCopies(settings, maker.memory, budgets)
         turns = RunningTurns()
+        mcp = await stack.enter_async_context(
+            _mcp_clients(settings, mcp_servers, database, tripwire)
+        )
+        sessions = mcp.sessions if mcp is not None else None
         imports = ImportService(settings, maker.memory, files, budgets)
+        connecting = await stack.enter_async_context(_connecting(settings, database))
+        threads = AgentThreads(ThreadStore(database), own_agents.keeping_threads)
+        recorder = await asyncio.to_thread(open_recorder, settings)
         history = ConversationService(
-            maker.memory, registry, turns, files, copies, imports, budgets, changes
+            maker.memory,
+            registry,
+            turns,
+            files,
+            copies,
+            imports,
+            budgets,
+            changes,
+            mcp,
+            threads,
+            tombstones=Tombstones(settings.data_dir),
+            recorder=recorder,
+            connecting=connecting,
         )
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,
-            limits=await stack.enter_async_context(open_limits(settings)),
+            limits=await stack.enter_async_context(
+                open_limits(settings, limits_of=agents.limits_of)
+            ),
             approvals=ApprovalRegistry(settings.approval_seconds, budgets),
             budgets=budgets,
             changes=changes,
             agents=agents,
             catalog=catalog,
             files=files,
-            connecting=await stack.enter_async_context(_connecting(settings, database)),
+            connecting=connecting,
             observer=observer,
             schedules=_schedule_service(schedules, settings, budgets),
+            own_agents=own_agents,
+            mcp=sessions,
+            apis=await stack.enter_async_context(_api_services(settings, apis)),
+            threads=threads,
+            recorder=recorder,
         )
         tools = tuple(tool.name for tool in loop.tools)
-        commands = ChatCommands(history, dependencies.connecting, tools, dependencies.schedules)
+        commands = ChatCommands(
+            history, dependencies.connecting, tools, dependencies.schedules, sessions
+        )
         yield Services(
             database=database,
             logins=Logins(database),
@@ -200,13 +269,18 @@ async def open_services(
             turns=turns,
             history=history,
             imports=imports,
-            shares=ShareService(ShareStore(database), copies, agents, budgets),
+            shares=ShareService(ShareStore(database), copies, agents, budgets, tripwire),
+            commands=commands,
+            voice=VoiceInput(Transcription(settings)),
             dependencies=dependencies,
             approvals=ApprovalService(dependencies.approvals, maker.memory),
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,
+            threads=threads,
             inbox=Inbox(database, WHATSAPP),
             outbox=Outbox(database, WHATSAPP),
+            windows=ServiceWindows(database, WHATSAPP),
+            mcp=mcp,
         )
 
 
@@ -226,12 +300,27 @@ async def _stored(settings: Settings) -> AsyncIterator[Database]:
     """Open the database of stored conversations; turns that a dead process left are ended."""
     url = settings.database_url.get_secret_value()
     async with _migrated(url) as database:
+        for remark in database.remarks:
+            log.warning("%s", remark)
         if await bypasses_row_security(database):
             log.warning("%s", ABOVE_POLICIES)
         with sole_use(url) as lock:
             await interrupt_abandoned(database, everything=lock.alone)
             await lock.share()
             yield database
+
+
+@contextlib.contextmanager
+def _tripwire(settings: Settings, observer: Observer) -> Iterator[Tripwire | None]:
+    """Open the tripwire, for the logs too; None where the settings have none."""
+    if not settings.tripwire:
+        yield None
+        return
+    secret = settings.secret_key
+    keys = load_keys(secret.get_secret_value() if secret else None, settings.data_dir)
+    canaries = Canaries(keys)
+    with canaries_kept_out(canaries, observer.breached):
+        yield Tripwire(canaries, observer.breached)
 
 
 @contextlib.asynccontextmanager
@@ -245,6 +334,42 @@ async def _connecting(
     # Their tools are loaded meanwhile, so that the first user need not wait for them.
     async with open_connections(settings) as connections, _in_background(connections.load()):
         yield ConnectionService(connections, ConnectionStore(database))
+
+
+@contextlib.asynccontextmanager
+async def _api_services(
+    settings: Settings, apis: "Sequence[LoadedService]"
+) -> "AsyncIterator[ApiServices | None]":
+    """Open the connections to services that describe themselves; None where there are none."""
+    if not apis:
+        yield None
+        return
+    from cmw_agent.tools.openapi.services import open_api_services  # noqa: PLC0415
+
+    async with open_api_services(apis, settings.tool_timeout) as services:
+        yield services
+
+
+@contextlib.asynccontextmanager
+async def _mcp_clients(
+    settings: Settings,
+    servers: Sequence[McpServer],
+    database: Database,
+    tripwire: Tripwire | None,
+) -> AsyncIterator["McpClients | None"]:
+    """Open what the process has of MCP servers; None where there can be none."""
+    if not servers and settings.user_mcp == "off":
+        yield None
+        return
+    # The SDK takes 30 MB, which an app without servers saves.
+    from cmw_agent.identity.sealing import Sealer  # noqa: PLC0415
+    from cmw_agent.tools.mcp.opening import open_clients  # noqa: PLC0415
+
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+    sealer = Sealer(load_keys(secret, settings.data_dir))
+    store = McpServerStore(database)
+    async with open_clients(settings, servers, store, sealer, tripwire) as clients:
+        yield clients
 
 
 @contextlib.asynccontextmanager

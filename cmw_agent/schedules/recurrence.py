@@ -1,28 +1,39 @@
 """Recurrences of tasks as crontab text, and the times of their runs.
 
-APScheduler's `CronTrigger` computes the times. It numbers the days of the week differently from
-crontab (https://man7.org/linux/man-pages/man5/crontab.5.html), so the stored text names them.
+The stored text names the days of the week, since programs number them differently
+(https://man7.org/linux/man-pages/man5/crontab.5.html).
 """
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from typing import Self
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.cron import CronTrigger
-
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import Language, wording
 
-HORIZON = timedelta(days=9 * 366)  # a 29th of February recurs within eight years
+HORIZON_DAYS = 9 * 366  # a 29th of February recurs within eight years
 DAY_MINUTES = 1440
 HOURS = 24
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-FULL_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+EVERY = (
+    wording("every Monday"),
+    wording("every Tuesday"),
+    wording("every Wednesday"),
+    wording("every Thursday"),
+    wording("every Friday"),
+    wording("every Saturday"),
+    wording("every Sunday"),
+)
+WORKDAYS = tuple(range(5))
+MAX_TIMES = 4  # of a day, that a description lists
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-EXAMPLES = "`every day at 9`, `every monday at 8:30`, `weekdays at 7` or `every 2 hours`"
+EXAMPLES = wording("`every day at 9`, `every monday at 8:30`, `weekdays at 7` or `every 2 hours`")
 
 _PART = re.compile(r"(\*|(\w+)(?:-(\w+))?)(?:/(\d{1,2}))?", re.ASCII)
 
@@ -31,7 +42,40 @@ class UnknownTimeError(UserError):
     """The text does not describe a recurrence, or describes one that is not allowed."""
 
     status = 422
-    sentence = f"I do not understand when that is; write it like {EXAMPLES}."
+    sentence = wording(
+        "I do not understand when that is; write it like {examples}.", examples=EXAMPLES
+    )
+
+
+class UnknownZoneError(UnknownTimeError):
+    """There is no time zone of that name."""
+
+    sentence = wording(
+        "There is no such time zone; use an IANA name such as Europe/Berlin, or UTC+3."
+    )
+
+
+class UnevenStepError(UnknownTimeError):
+    """The task is to run every so many hours or minutes, which no day or hour consists of."""
+
+    sentence = wording(
+        "That does not divide the hour or the day evenly; choose 2, 3, 4, 6, 8 or 12 hours, or "
+        "15, 20 or 30 minutes."
+    )
+
+
+class SeveralTasksError(UnknownTimeError):
+    """Crontab cannot say this at once: times whose minutes differ, or days with other times."""
+
+    sentence = wording(
+        "Times of one task share their minute and their days; make several tasks of it."
+    )
+
+
+class TwoKindsOfDaysError(UnknownTimeError):
+    """Days of the month and days of the week are named."""
+
+    sentence = wording("Name either days of the month or days of the week, not both.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +112,29 @@ class Recurrence:
     months: tuple[int, ...]
     weekdays: tuple[int, ...]
 
+    @classmethod
+    def of_fields(
+        cls,
+        minutes: tuple[int, ...],
+        hours: tuple[int, ...],
+        days: tuple[int, ...],
+        months: tuple[int, ...],
+        weekdays: tuple[int, ...],
+    ) -> Self:
+        """Return the recurrence of these numbers.
+
+        Raises:
+            TwoKindsOfDaysError: Both days of the month and of the week are restricted: crontab
+                means "or" by it, and people "and".
+        """
+        if len(days) < DAY.max and len(weekdays) < len(DAYS):
+            raise TwoKindsOfDaysError
+        return cls(minutes, hours, days, months, weekdays)
+
+    def is_on(self, day: date) -> bool:
+        """Return whether the task runs on a day."""
+        return day.day in self.days and day.month in self.months and day.weekday() in self.weekdays
+
     @property
     def cron(self) -> str:
         """The crontab text in its canonical form: equal for equal times."""
@@ -95,17 +162,40 @@ class Recurrence:
         # A month that has the last day has at least max(28, last day) days.
         return _min_gap(self.days, self.days[0] + max(28 - self.days[-1], 0))
 
-    def __str__(self) -> str:
+    def describe(self, language: Language) -> str:
         """Return the times in words if they are simple, and as crontab text otherwise."""
-        is_daily = len(self.days) == DAY.max and len(self.months) == MONTH.max
-        if not is_daily or len(self.minutes) > 1 or len(self.hours) > 4:
-            return f"at `{self.cron}`"
-        times = " and ".join(f"{hour:02}:{self.minutes[0]:02}" for hour in self.hours)
-        if self.weekdays == (0, 1, 2, 3, 4):
-            return f"on weekdays at {times}"
+        if len(self.months) < MONTH.max:
+            return language.gettext("at {cron}", cron=f"`{self.cron}`")
+        if (step := self._step(language)) is not None:
+            return step
+        if len(self.minutes) > 1 or len(self.hours) > MAX_TIMES:
+            return language.gettext("at {cron}", cron=f"`{self.cron}`")
+        times = language.listed([f"{hour:02}:{self.minutes[0]:02}" for hour in self.hours])
+        if len(self.days) < DAY.max:
+            days = language.listed([str(day) for day in self.days])
+            return language.gettext(
+                "on day {days} of each month at {times}", days=days, times=times
+            )
+        if self.weekdays == WORKDAYS:
+            return language.gettext("on weekdays at {times}", times=times)
         if len(self.weekdays) == len(DAYS):
-            return f"every day at {times}"
-        return f"every {' and '.join(FULL_DAYS[day] for day in self.weekdays)} at {times}"
+            return language.gettext("every day at {times}", times=times)
+        days = language.listed([language.translate(EVERY[day]) for day in self.weekdays])
+        return language.gettext("{days} at {times}", days=days, times=times)
+
+    def _step(self, language: Language) -> str | None:
+        """Return the words for a task at even intervals on each day; None for others."""
+        if len(self.days) < DAY.max or len(self.weekdays) < len(DAYS):
+            return None
+        minutes, hours = len(self.minutes), len(self.hours)
+        if hours == HOURS and minutes == 1 and self.minutes == (0,):
+            return language.gettext("every hour")
+        if hours == HOURS and minutes > 1 and self.minutes == tuple(range(0, 60, 60 // minutes)):
+            return language.ngettext("every {count} minute", "every {count} minutes", 60 // minutes)
+        is_even = self.minutes == (0,) and self.hours == tuple(range(0, HOURS, HOURS // hours))
+        if is_even and hours > MAX_TIMES:
+            return language.ngettext("every {count} hour", "every {count} hours", HOURS // hours)
+        return None
 
 
 def parse_crontab(cron: str) -> Recurrence:
@@ -122,8 +212,9 @@ def parse_crontab(cron: str) -> Recurrence:
 def next_run(cron: str, zone: str, after: datetime) -> datetime | None:
     """Return the first run of a task after a moment, in UTC; None if it never runs.
 
-    A local time that daylight saving time skips runs right after the change of clocks. In the
-    hour that is repeated, a task runs once, unless it runs every hour.
+    Local times that the clock skips run together at the first moment behind the gap, and one that
+    it shows twice runs the first time. A task of every hour runs whenever the clock shows its
+    minutes instead.
 
     Args:
         cron: As `Recurrence.cron` gives it.
@@ -131,26 +222,14 @@ def next_run(cron: str, zone: str, after: datetime) -> datetime | None:
         after: A moment, timezone-aware.
     """
     recurrence, time_zone = parse_crontab(cron), ZoneInfo(zone)
-    fields = cron.split()
-    trigger = CronTrigger(
-        minute=fields[0],
-        hour=fields[1],
-        day=fields[2],
-        month=fields[3],
-        day_of_week=fields[4],
-        timezone=time_zone,
-        end_date=after + HORIZON,
-    )
-    # The trigger returns a time at or after the given second.
-    moment = after.astimezone(UTC).replace(microsecond=0)
-    while True:
-        moment += timedelta(seconds=1)
-        fire_time: datetime | None = trigger.get_next_fire_time(None, moment.astimezone(time_zone))
-        if fire_time is None:
-            return None
-        moment = fire_time.astimezone(UTC)  # moves a skipped local time behind the gap
-        if not moment.astimezone(time_zone).fold or len(recurrence.hours) == HOURS:
-            return moment
+    first = after.astimezone(time_zone).toordinal() - 1
+    for ordinal in range(first, first + HORIZON_DAYS):
+        # Where the clock is put back over midnight, a day's last times lie behind the next one's.
+        dates = (date.fromordinal(ordinal), date.fromordinal(ordinal + 1))
+        runs = [run for day in dates for run in _runs_of_day(recurrence, day, time_zone)]
+        if later := [run for run in runs if run > after]:
+            return min(later)
+    return None
 
 
 def next_runs(cron: str, zone: str, after: datetime, count: int) -> list[datetime]:
@@ -161,6 +240,39 @@ def next_runs(cron: str, zone: str, after: datetime, count: int) -> list[datetim
         if (last := next_run(cron, zone, last)) is not None:
             runs.append(last.astimezone(ZoneInfo(zone)))
     return runs
+
+
+def _runs_of_day(recurrence: Recurrence, day: date, zone: ZoneInfo) -> Iterator[datetime]:
+    """Yield the runs of a local day, in UTC."""
+    if not recurrence.is_on(day):
+        return
+    for hour in recurrence.hours:
+        for minute in recurrence.minutes:
+            shown = datetime.combine(day, time(hour, minute), zone)
+            moment = shown.astimezone(UTC)
+            if moment.astimezone(zone).replace(tzinfo=None) != shown.replace(tzinfo=None):
+                if len(recurrence.hours) < HOURS:
+                    yield _end_of_gap(shown)
+                continue
+            yield moment
+            if len(recurrence.hours) == HOURS:
+                yield shown.replace(fold=1).astimezone(UTC)  # the same, but for a time shown twice
+
+
+def _end_of_gap(skipped: datetime) -> datetime:
+    """Return the moment in UTC at which the clock skips a local time."""
+    # With fold 0 the skipped time is read by the clock before the gap, with fold 1 by that behind.
+    behind, before = (
+        int(skipped.replace(fold=fold).astimezone(UTC).timestamp()) for fold in (0, 1)
+    )
+    zone = skipped.tzinfo
+    offset = datetime.fromtimestamp(behind, zone).utcoffset()
+    seconds = bisect_left(
+        range(before, behind),
+        True,
+        key=lambda second: datetime.fromtimestamp(second, zone).utcoffset() == offset,
+    )
+    return datetime.fromtimestamp(before + seconds, UTC)
 
 
 def _min_gap(days: Sequence[int], wrapped: int) -> int:
@@ -179,9 +291,7 @@ def from_fields(fields: Sequence[str]) -> Recurrence:
         for text, field in zip(fields, (MINUTE, HOUR, DAY, MONTH), strict=False)
     )
     weekdays = _weekdays(fields[4])
-    if len(days) < DAY.max and len(weekdays) < len(DAYS):
-        raise UnknownTimeError("Name either days of the month or days of the week, not both.")
-    return Recurrence(minutes, hours, days, months, weekdays)
+    return Recurrence.of_fields(minutes, hours, days, months, weekdays)
 
 
 def _numbers(text: str, field: CronField) -> tuple[int, ...]:
@@ -208,9 +318,12 @@ def _range(part: str, field: CronField) -> set[int]:
     end = field.max if first is None or (step and not last) else start
     if last is not None:
         end = number_of(last, field)
+        if end < start and field is WEEKDAY:
+            end += len(DAYS)  # crontab's week begins on Sunday: sun-thu
     if start > end or step == "0" or step == "00":
         raise UnknownTimeError
-    return set(range(start, end + 1, int(step or 1)))
+    numbers = range(start, end + 1, int(step or 1))
+    return {number % len(DAYS) for number in numbers} if field is WEEKDAY else set(numbers)
 
 
 def number_of(text: str, field: CronField) -> int:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.events import ToolAccount
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
-from cmw_agent.tools.toolset import ToolResult
+from cmw_agent.tools.approvals import UserQuestions
+from cmw_agent.tools.toolset import ProgressSink, ToolResult, parameters_in
 
 SCHEDULE, LIST, CANCEL = "schedule_task", "list_schedules", "cancel_schedule"
 NAMES = (SCHEDULE, LIST, CANCEL)
@@ -74,11 +76,26 @@ class ScheduleToolset:
         """The names of the tools."""
         return list(NAMES)
 
+    def parameters(self, name: str) -> Mapping[str, Any] | None:
+        """Return the JSON schema of a tool's arguments; None where there is none."""
+        return parameters_in(self.schemas, name)
+
     def changes(self, name: str) -> bool:
         """Return whether a tool changes something: a task keeps using the user's tokens."""
         return name != LIST
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+    async def account(self, _name: str) -> ToolAccount | None:
+        """Return None: these tools use no account."""
+        return None
+
+    async def use(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        questions: UserQuestions | None = None,
+        progress: ProgressSink | None = None,
+        account: ToolAccount | None = None,
+    ) -> ToolResult:
         """Run a tool for this toolset's owner, once.
 
         Raises:
@@ -89,13 +106,15 @@ class ScheduleToolset:
         try:
             return ToolResult(await self._use(name, arguments), ok=True)
         except UserError as error:
-            return ToolResult(error.sentence, ok=False)
+            return ToolResult(error.sentence_in(self._target.language), ok=False)
 
     async def _use(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == LIST:
-            return await self._service.overview(self._owner)
+            return await self._service.overview(self._owner, self._target.language)
         if name == CANCEL:
-            return await self._service.cancel(self._owner, _text(arguments, "number"))
+            return await self._service.cancel(
+                self._owner, _text(arguments, "number"), self._target.language
+            )
         when, task = _text(arguments, "when"), _text(arguments, "task")
         zone = _text(arguments, "time_zone") or None
         return await self._service.add(self._owner, self._target, when, task, zone)

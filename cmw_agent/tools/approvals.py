@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from cmw_agent.core.events import EventSink
+from cmw_agent.core.events import EventSink, ToolAccount
 
+QUESTION, ANSWER = "question", "answer"  # name of an agent's question, and the argument to fill
 ApprovalOutcome = Literal["approved", "denied", "expired"]
 
 
@@ -40,6 +41,8 @@ class PendingApproval:
         name: Name of the tool.
         arguments: As the model gave them.
         until: When it expires, in seconds since the epoch (`time.time`).
+        account: What the panel calls the account with which the call will be made; None where the
+            user has no choice.
     """
 
     approval_id: str
@@ -47,6 +50,17 @@ class PendingApproval:
     name: str
     arguments: Mapping[str, Any]
     until: float
+    account: str | None = None
+
+
+def question_of(approval: PendingApproval) -> str | None:
+    """Return the text of an agent's question to its user; None where the call is none.
+
+    A question is a call of the name `QUESTION` whose argument `answer` the user fills.
+    """
+    question, answer = (approval.arguments.get(key) for key in (QUESTION, ANSWER))
+    is_question = approval.name == QUESTION and isinstance(answer, str)
+    return question if is_question and isinstance(question, str) else None
 
 
 def seconds_left(approval: PendingApproval, now: float) -> int:
@@ -57,6 +71,24 @@ def seconds_left(approval: PendingApproval, now: float) -> int:
         now: Seconds since the epoch.
     """
     return max(0, math.ceil(approval.until - now))
+
+
+class UserQuestions(Protocol):
+    """Asks the user of a run; see `cmw_agent.agent.questions`."""
+
+    async def ask(self, question: str) -> str | None:
+        """Ask a question and return the answer; None where the user gave none.
+
+        Raises:
+            UserError: Too many questions wait.
+        """
+
+    async def approve(self, name: str, arguments: Mapping[str, Any]) -> Decision:
+        """Ask whether something may be done; where nobody can be asked, it is a denial.
+
+        Raises:
+            UserError: Too many questions wait.
+        """
 
 
 @runtime_checkable
@@ -72,7 +104,12 @@ class ApprovalGate(Protocol):
         """
 
     async def ask(
-        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        emit: EventSink,
+        account: ToolAccount | None = None,
     ) -> Decision:
         """Ask the owner about a call and return the decision.
 
@@ -81,4 +118,5 @@ class ApprovalGate(Protocol):
             name: Name of the tool.
             arguments: As the model gave them.
             emit: Receives the events that show the pending approval to the owner.
+            account: The account with which the call will be made, where the owner has several.
         """

@@ -84,7 +84,7 @@ def _nullable(rule: Any) -> Any:
 
 
 def _without_patterns(rule: Any) -> Any:
-    """Return a rule that passes where names are told by patterns, which are not run."""
+    """Return a rule that passes where names are matched by patterns, which are not run."""
     return _unless(rule, lambda _, schema: "patternProperties" in schema)
 
 

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from check import problems
+
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE = ("app.py", "requirements.txt", "LICENSE", "agents.example.toml")
 PACKAGES = ("cmw_agent", "memory")
@@ -60,6 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="space-") as name:
         folder = Path(name)
         paths = assemble(folder)
+        found = list(problems(folder))
+        if found:
+            sys.stderr.write("".join(f"{line}\n" for line in found))
+            return 1
         if chosen.dry_run:
             total = sum((folder / path).stat().st_size for path in paths)
             sys.stdout.write("\n".join([*paths, f"{len(paths)} files, {total} bytes"]) + "\n")

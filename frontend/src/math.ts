@@ -1,5 +1,6 @@
 /** KaTeX, on demand. */
 import katex from "katex";
+import "katex/contrib/mhchem"; // \ce{H2O}
 
 /** Draws TeX as MathML; null where it is no formula. */
 export type Formulas = (tex: string, isDisplay: boolean) => string | null;

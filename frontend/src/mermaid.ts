@@ -1,7 +1,8 @@
 /** mermaid, on demand. */
+import createPurifier from "dompurify";
 import mermaid from "mermaid";
 
-/** Draws a diagram as SVG; null where its source is none. */
+/** Draws a diagram as SVG without script, links and foreign content; null where its source is none. */
 export type Diagrams = (source: string, isDark: boolean) => Promise<string | null>;
 
 // What a diagram's own directives may not change.
@@ -9,6 +10,14 @@ const FIXED = [
   "secure", "securityLevel", "startOnLoad", "maxTextSize", "maxEdges", "suppressErrorRendering", "htmlLabels",
   "flowchart", "themeCSS", "themeVariables", "fontFamily", "altFontFamily", "dompurifyConfig",
 ];
+// It is shown as a picture, where nothing runs and nothing is fetched.
+const DRAWING = {
+  USE_PROFILES: { svg: true, svgFilters: true },
+  ADD_TAGS: ["style"],
+  FORBID_TAGS: ["a", "foreignObject", "image", "feImage", "use"],
+  FORBID_ATTR: ["href", "xlink:href"],
+};
+const purifier = createPurifier(window);
 const ID = "cmw-diagram"; // each drawing becomes a picture: ids of two never meet
 const queue = { last: Promise.resolve<string | null>(null) };
 
@@ -27,7 +36,7 @@ async function draw(source: string, isDark: boolean): Promise<string | null> {
     fontFamily: "system-ui, sans-serif",
   });
   try {
-    return (await mermaid.render(ID, source)).svg;
+    return purifier.sanitize((await mermaid.render(ID, source)).svg, DRAWING);
   } catch {
     return null;
   } finally {

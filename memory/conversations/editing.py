@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from memory.conversations import shares, turn_statements
 from memory.errors import ConversationNotFoundError
-from memory.records import Feedback, SearchHit
+from memory.records import Feedback, RatingExplanation, SearchHit
 from memory.schema import UtcDateTime, agent_messages, agent_sessions
 from memory.validation import snippet
 
@@ -46,16 +46,43 @@ _DELETE: Final = (
 _RESTORE: Final = (
     sa.update(agent_sessions).where(_OWN, _sessions.deleted_at.is_not(None)).values(deleted_at=None)
 )
+_RATED_AT: Final = sa.case(
+    (sa.bindparam("new_feedback", type_=sa.Text).is_(None), sa.null()),
+    else_=sa.bindparam("at", type_=UtcDateTime),
+)
+
+
+def _unless_rerated(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return what stays of an explanation: all of it with the same rating, with another nothing."""
+    return sa.case((_messages.feedback == sa.bindparam("new_feedback", type_=sa.Text), column))
+
+
+_ANSWER = sa.and_(
+    _messages.session_id == sa.bindparam("conversation_id_"),
+    _messages.owner_id == sa.bindparam("owner_id_"),
+    _messages.seq == sa.bindparam("seq_"),
+    _messages.role == "assistant",
+    sa.exists().where(_OWN, _sessions.deleted_at.is_(None)),
+)
 _RATE: Final = (
     sa.update(agent_messages)
-    .where(
-        _messages.session_id == sa.bindparam("conversation_id_"),
-        _messages.owner_id == sa.bindparam("owner_id_"),
-        _messages.seq == sa.bindparam("seq_"),
-        _messages.role == "assistant",
-        sa.exists().where(_OWN, _sessions.deleted_at.is_(None)),
+    .where(_ANSWER)
+    .values(
+        feedback=sa.bindparam("new_feedback"),
+        feedback_reason=_unless_rerated(_messages.feedback_reason),
+        feedback_comment=_unless_rerated(_messages.feedback_comment),
+        rated_at=_RATED_AT,
     )
-    .values(feedback=sa.bindparam("new_feedback"))
+)
+_EXPLAIN: Final = (
+    sa.update(agent_messages)
+    .where(_ANSWER)
+    .values(
+        feedback=sa.bindparam("new_feedback"),
+        feedback_reason=sa.bindparam("new_reason"),
+        feedback_comment=sa.bindparam("new_comment"),
+        rated_at=sa.bindparam("at", type_=UtcDateTime),
+    )
 )
 _MARK_INACTIVE: Final = (
     sa.update(agent_sessions)
@@ -85,7 +112,7 @@ _BY_TITLE: Final = (
     .order_by(_sessions.last_activity_at.desc())
     .limit(sa.bindparam("rows"))
 )
-# The index is asked for the owner and the words together; the join asks for the owner again.
+# The index matches owner and words together; the join compares the owner again.
 _MATCHES: Final = {
     "sqlite": """
         SELECT m.session_id, m.seq, m.content FROM agent_search
@@ -140,10 +167,24 @@ def restore(connection: sa.Connection, owner: str, conversation_id: str) -> None
 
 
 def rate(
-    connection: sa.Connection, owner: str, conversation_id: str, seq: int, feedback: Feedback | None
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    seq: int,
+    feedback: Feedback | None,
+    explanation: RatingExplanation | None,
+    at: datetime,
 ) -> None:
-    """Store feedback on an answer. Raises ConversationNotFoundError without such an answer."""
-    _change(connection, _RATE, owner, conversation_id, seq_=seq, new_feedback=feedback)
+    """Store feedback on an answer. Raises ConversationNotFoundError without such an answer.
+
+    Without an explanation, an earlier one stays as long as the rating does.
+    """
+    rating: dict[str, Any] = {"seq_": seq, "new_feedback": feedback, "at": at}
+    if explanation is None or feedback is None:
+        _change(connection, _RATE, owner, conversation_id, **rating)
+        return
+    rating |= {"new_reason": explanation.reason, "new_comment": explanation.comment}
+    _change(connection, _EXPLAIN, owner, conversation_id, **rating)
 
 
 def mark_inactive(

@@ -43,7 +43,6 @@ _FILE: Final = sa.select(*_COLUMNS).where(_ONE, sa.or_(UNATTACHED, _SHOWN))
 # An edited message has the files of the version before it.
 _OF_THE_MESSAGE: Final = sa.and_(
     _messages.session_id == _files.session_id,
-    _messages.owner_id == _files.owner_id,
     sa.func.coalesce(_messages.files_seq, _messages.seq) == _files.seq,
 )
 _OF_ALL_MESSAGES: Final = (
@@ -75,6 +74,13 @@ _OF_PATH: Final = _OF_ALL_MESSAGES.where(_messages.superseded.is_(False))
 _IDS_OF_PATH: Final = _OF_PATH.with_only_columns(_messages.seq, _files.file_id)
 _IDS_OF_PATH_THROUGH: Final = _IDS_OF_PATH.where(
     _messages.seq <= sa.bindparam("through_seq", type_=sa.Integer)
+)
+_NAMES: Final = (
+    sa.select(_files.name)
+    .where(
+        _OWNED, UNATTACHED, _files.file_id.in_(sa.bindparam("ids", expanding=True, type_=sa.Text))
+    )
+    .order_by(_files.created_at, _files.file_id)
 )
 _REMOVE: Final = sa.delete(agent_files).where(_ONE, UNATTACHED)
 _FORGET: Final = sa.delete(agent_files).where(_OWNED).returning(_files.file_id)
@@ -189,6 +195,12 @@ def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
     """Delete the record of a file that belongs to no message. Raises UnknownFileError."""
     if connection.execute(_REMOVE, {"owner_id_": owner, "file_id_": file_id}).rowcount == 0:
         raise UnknownFileError
+
+
+def names(connection: sa.Connection, owner: str, ids: Sequence[str]) -> str:
+    """Return the names of those of these files that are the owner's and unattached, oldest first."""
+    rows = connection.execute(_NAMES, {"owner_id_": owner, "ids": list(ids)})
+    return ", ".join(rows.scalars())
 
 
 def attach(

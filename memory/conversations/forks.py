@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from memory import receipts
 from memory.conversations import files, tree
 from memory.errors import ConversationNotFoundError, ForkTooLongError, MessageNotShownError
 from memory.schema import agent_messages, agent_sessions
@@ -60,7 +61,9 @@ _ADD_MESSAGES: Final = sa.insert(agent_messages).from_select(
     ).where(_PATH),
     include_defaults=False,
 )
-_NUMBERS: Final = sa.select(_messages.seq, _NUMBER, _messages.details).where(_PATH)
+_NUMBERS: Final = (
+    sa.select(_messages.seq, _NUMBER, _messages.details).where(_PATH).order_by(_messages.seq)
+)
 _NEXT: Final = (
     sa.select(_messages.seq, _messages.role)
     .where(
@@ -231,7 +234,7 @@ def _attach(
     new_id: str,
     copies: Mapping[str, str],
 ) -> None:
-    """Give the copied messages the copies of their files, and none of the originals."""
+    """Give the copied messages the copies of their files, and receipts that follow each other."""
     ids: dict[int, dict[str, str]] = {}
     for seq, file_id in planned.files:
         # A file without a copy is refused by `attach`.
@@ -239,14 +242,26 @@ def _attach(
     for seq, new_ids in ids.items():
         number, _ = numbers[seq]
         files.attach(connection, owner, [*new_ids.values()], conversation_id=new_id, seq=number)
-    for seq, (number, details) in numbers.items():
-        if details and details.get("pictures"):
-            new_ids = ids.get(seq, {})
-            pictures = [
-                picture | {"file_id": new_ids[picture["file_id"]]}
-                for picture in details["pictures"]
-                if picture["file_id"] in new_ids
-            ]
-            values = {"new_id": new_id, "owner_id_": owner, "seq_": number}
-            changed = details | {"pictures": pictures}
-            connection.execute(_SET_DETAILS, values | {"new_details": changed})
+    own = {"new_id": new_id, "owner_id_": owner}
+    details = receipts.copies(
+        _with_copies(details, ids.get(seq, {})) for seq, (_, details) in numbers.items()
+    )
+    changed = [
+        own | {"seq_": number, "new_details": new}
+        for (number, old), new in zip(numbers.values(), details, strict=True)
+        if new != old
+    ]
+    if changed:
+        connection.execute(_SET_DETAILS, changed)
+
+
+def _with_copies(details: Any, new_ids: Mapping[str, str]) -> Any:
+    """Return a message's details with the ids of the copies of its pictures."""
+    if not details or not details.get("pictures"):
+        return details
+    pictures = [
+        picture | {"file_id": new_ids[picture["file_id"]]}
+        for picture in details["pictures"]
+        if picture["file_id"] in new_ids
+    ]
+    return details | {"pictures": pictures}

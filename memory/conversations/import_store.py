@@ -45,6 +45,7 @@ class ImportStore(OwnerStore):
                 thinking=message.thinking,
                 model_used=message.model_used,
                 finish_reason=message.finish_reason,
+                feedback_comment=message.feedback_comment,
             )
         return await self._write(owner, imports.store, part, self._clock())
 
@@ -54,4 +55,4 @@ class ImportStore(OwnerStore):
         What is deleted is not known.
         """
         check_owner(owner)
-        return await self._read(owner, imports.known, mark)
+        return await self._read(owner, imports.import_state, mark)

@@ -21,6 +21,7 @@ from memory.records import (
     ConversationOrigin,
     ConversationStatus,
     Feedback,
+    FeedbackReason,
     MessageStatus,
     Role,
     ToolRecord,
@@ -125,6 +126,8 @@ class MessageToImport:
     tool_calls: Sequence[ToolRecord] = ()
     finish_reason: str | None = None
     feedback: Feedback | None = None
+    feedback_reason: FeedbackReason | None = None
+    feedback_comment: str | None = None
     details: AnswerDetails = field(default_factory=AnswerDetails)
     file_ids: Sequence[str] = ()
     parent_seq: int | None = None
@@ -200,7 +203,7 @@ def add_messages(
         connection.execute(sa.insert(agent_messages), rows)
 
 
-def known(connection: sa.Connection, owner: str, mark: ImportMark) -> Known | None:
+def import_state(connection: sa.Connection, owner: str, mark: ImportMark) -> Known | None:
     """Return what the owner has of a conversation that is about to be imported; None for nothing."""
     parameters = {"owner_id_": owner, "source_": mark.source, "digest": mark.digest}
     found = connection.execute(_KNOWN, parameters).scalar_one()
@@ -272,6 +275,8 @@ def _message_row(
         "superseded": not message.is_shown,
         "files_seq": message.files_seq,
         "feedback": message.feedback,
+        "feedback_reason": message.feedback_reason,
+        "feedback_comment": message.feedback_comment,
         "thinking": message.thinking,
         "finish_reason": message.finish_reason,
         "details": pack_details(message.details),

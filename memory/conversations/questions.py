@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from memory.conversations import turn_statements
 from memory.records import StoredDecision, StoredQuestion
 from memory.schema import RUNNING, agent_turns
-from memory.validation import unpack_open_questions
+from memory.validation import unpack_open_questions, without_nothing
 
 _turns = agent_turns.c
 _STORE: Final = (
@@ -45,7 +45,7 @@ def store(
     connection: sa.Connection, owner: str, turn_id: str, questions: Sequence[StoredQuestion]
 ) -> bool:
     """Store what waits in a turn, in place of what waited; return whether the turn runs."""
-    packed = [asdict(question) for question in questions] or None
+    packed = [without_nothing(question, ("account",)) for question in questions] or None
     parameters = {"turn_id_": turn_id, "owner_id_": owner, "new_questions": packed}
     return connection.execute(_STORE, parameters).rowcount > 0
 

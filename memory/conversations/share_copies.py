@@ -32,7 +32,9 @@ def copy(
         UnknownFileError: One of the files is not the owner's, or is attached already.
     """
     snapshot = shares.snapshot(connection, reader, now)
-    shared = [file for file in share_files.whole(connection, reader) if file.number in new.file_ids]
+    shared = [
+        file for file in share_files.list_all(connection, reader) if file.number in new.file_ids
+    ]
     _add_conversation(connection, owner, new, snapshot, now)
     copied = 0
     while page := shares.messages(connection, reader, copied + 1, shares.PAGE):

@@ -39,6 +39,7 @@ _DESCRIPTION: Final = (
     _files.size_bytes,
     _files.kept_bytes,
     _files.created_at,
+    _files.notes,
 )
 _OF_MESSAGES: Final = (
     sa.select(*_DESCRIPTION)
@@ -78,6 +79,7 @@ def add(
             "kept_bytes": file.kept_bytes,
             "text": file.text,
             "created_at": file.created_at,
+            "notes": file.notes,
         }
         for number, file in enumerate(files, start=1)
     ]
@@ -93,7 +95,7 @@ def of_messages(
     return [_file(row) for row in connection.execute(_OF_MESSAGES, parameters)]
 
 
-def one(connection: sa.Connection, reader: str, number: int) -> SharedFile:
+def find(connection: sa.Connection, reader: str, number: int) -> SharedFile:
     """Return a file of a snapshot, without its text. Raises ShareNotFoundError."""
     row = connection.execute(_ONE, {"reader_id_": reader, "number_": number}).one_or_none()
     if row is None:
@@ -101,7 +103,7 @@ def one(connection: sa.Connection, reader: str, number: int) -> SharedFile:
     return _file(row)
 
 
-def whole(connection: sa.Connection, reader: str) -> list[SharedFile]:
+def list_all(connection: sa.Connection, reader: str) -> list[SharedFile]:
     """Return all files of a snapshot, with their texts."""
     return [_file(row, row.text) for row in connection.execute(_WHOLE, {"reader_id_": reader})]
 
@@ -127,6 +129,8 @@ def existing(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 
 def _file(row: Any, text: str | None = None) -> SharedFile:
-    number, seq, file_id, name, media_type, kind, size, kept, created_at = row[:9]
-    file = StoredFile(file_id, None, seq, name, media_type, kind, size, kept, text, created_at)
+    number, seq, file_id, name, media_type, kind, size, kept_bytes, created_at, notes = row[:10]
+    file = StoredFile(
+        file_id, None, seq, name, media_type, kind, size, kept_bytes, text, created_at, notes
+    )
     return SharedFile(number, file)

@@ -78,9 +78,10 @@ class ShareStore(OwnerStore):
         def page(
             connection: Connection,
         ) -> tuple[Snapshot, list[SharedMessage], list[SharedFile]]:
-            snapshot = shares.snapshot(connection, reader, now)
             messages = shares.messages(connection, reader, from_seq, limit)
-            return snapshot, messages, shares.files_of(connection, reader, messages)
+            files = shares.files_of(connection, reader, messages)
+            # Last, since a link may end between two statements: where it is open now, all was there.
+            return shares.snapshot(connection, reader, now), messages, files
 
         return await self._database.read(page, owner=reader)
 
@@ -91,7 +92,7 @@ class ShareStore(OwnerStore):
 
         def one(connection: Connection) -> SharedFile:
             shares.snapshot(connection, reader, now)
-            return share_files.one(connection, reader, number)
+            return share_files.find(connection, reader, number)
 
         return await self._database.read(one, owner=reader)
 
@@ -101,8 +102,9 @@ class ShareStore(OwnerStore):
         now = self._clock()
 
         def whole(connection: Connection) -> list[SharedFile]:
-            shares.snapshot(connection, reader, now)
-            return share_files.whole(connection, reader)
+            files = share_files.list_all(connection, reader)
+            shares.snapshot(connection, reader, now)  # last, as in `snapshot_page`
+            return files
 
         return await self._database.read(whole, owner=reader)
 

@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.conversations import files
+from memory import connection_rows, mcp_rows
+from memory.connection_rows import StoredConnection
+from memory.conversations import files, prompts
 from memory.errors import HoldingsChangedError
+from memory.mcp_rows import Reseal, StoredMcpServer
 from memory.schema import UNATTACHED, agent_files, agent_schedules, agent_sessions, agent_shares
 
 MAX_LISTED = 100  # conversations that are named; the others are counted
@@ -88,7 +91,9 @@ class Listed:
 class Holdings:
     """What an owner has that can be transferred, and the recurring tasks, which cannot.
 
-    `shares` counts the links to snapshots of the conversations, with which they move. `newest`
+    `shares` counts the links to snapshots of the conversations, with which they move; `prompts`
+    the saved prompts. `connections` are the connected accounts, `servers` the MCP servers of the
+    owner's own or at which the owner has signed in. `newest`
     names up to `MAX_LISTED` of the `conversations`. `messages` and the times change with
     everything that is added, so that `digest` stands for one state of it all.
     """
@@ -101,19 +106,33 @@ class Holdings:
     stored_at: datetime | None
     tasks: int
     shares: int
+    prompts: int
+    connections: tuple[StoredConnection, ...] = ()
+    servers: tuple[StoredMcpServer, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to transfer."""
-        return not self.conversations and not self.files
+        counts = (self.conversations, self.files, self.prompts)
+        return not any(counts) and not self.connections and not self.servers
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of what is shown to the person who decides, and of all counts."""
         times = [str(at and at.timestamp()) for at in (self.begun_at, self.stored_at)]
-        counts = (self.conversations, self.messages, self.files, self.tasks, self.shares)
+        counts = (
+            self.conversations,
+            self.messages,
+            self.files,
+            self.tasks,
+            self.shares,
+            self.prompts,
+        )
         listed = [(item.conversation_id, item.title) for item in self.newest]
-        return sha256(repr((listed, counts, times)).encode("utf-8", "surrogatepass")).hexdigest()
+        connected = [(one.connection_id, one.toolkit) for one in self.connections]
+        servers = [(one.server, one.url) for one in self.servers]
+        shown = repr((listed, counts, times, connected, servers))
+        return sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def holdings(connection: sa.Connection, owner: str) -> Holdings:
@@ -130,16 +149,24 @@ def holdings(connection: sa.Connection, owner: str) -> Holdings:
         stored_at=stored_at,
         tasks=connection.execute(_TASKS, own).scalar_one(),
         shares=connection.execute(_SHARES, own).scalar_one(),
+        prompts=prompts.count(connection, owner),
+        connections=tuple(connection_rows.connected(connection, owner)),
+        servers=tuple(mcp_rows.servers(connection, owner)),
     )
 
 
-def transfer(connection: sa.Connection, owner: str, from_owner: str, digest: str) -> int:
+def transfer(
+    connection: sa.Connection, owner: str, from_owner: str, digest: str, reseal: Reseal
+) -> int:
     """Make what `from_owner` has `owner`'s, end its tasks; return how many conversations moved.
 
-    Deleted conversations stay. Raises HoldingsChangedError where it is not what has this digest.
+    Deleted conversations and connections that are not finished stay.
+    Raises HoldingsChangedError where it is not what has this digest.
     """
     own: dict[str, Any] = {"owner_id_": from_owner}
     connection.execute(_LOCK, own).all()
+    connection_rows.lock(connection, from_owner)
+    mcp_rows.lock(connection, from_owner)
     current = holdings(connection, from_owner)
     if not hmac.compare_digest(current.digest, digest):
         raise HoldingsChangedError
@@ -147,10 +174,13 @@ def transfer(connection: sa.Connection, owner: str, from_owner: str, digest: str
     connection.execute(_END_TASKS, own)
     statement = _TRANSFER[connection.dialect.name]
     moved = connection.execute(statement, {**own, "new_owner": owner}).rowcount
-    # PostgreSQL: a conversation or a file that came since was not shown.
+    # PostgreSQL: what came since, be it a conversation, a file or a connection, was not shown.
     if (
         moved != current.conversations
         or files.take_over(connection, owner, from_owner) != free_files
+        or prompts.take_over(connection, owner, from_owner) != current.prompts
+        or connection_rows.take_over(connection, owner, from_owner) != len(current.connections)
+        or mcp_rows.take_over(connection, owner, from_owner, reseal) != len(current.servers)
     ):
         raise HoldingsChangedError
     return moved

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.conversations import turn_statements
+from memory.conversations import files, turn_statements
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.records import MessageLink, StoredMessage
 from memory.schema import (
@@ -144,7 +144,11 @@ def select_version(
     if from_seq == 1:
         first = connection.execute(turn_statements.FIRST_SHOWN, own).one()
         if first.role == "user":
-            retitled = own | {"new_title": title_of(first.content)}
+            title = title_of(first.content)
+            if not title:
+                attached = files.of_conversation(connection, owner, conversation_id, [first.seq])
+                title = title_of(", ".join(file.name for file in attached))
+            retitled = own | {"new_title": title}
             connection.execute(turn_statements.RETITLE, retitled)
 
 

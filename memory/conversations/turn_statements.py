@@ -117,7 +117,7 @@ RETITLE: Final = (
     .values(title=sa.bindparam("new_title", type_=sa.Text), title_origin="message")
 )
 FIRST_SHOWN: Final = (
-    sa.select(_messages.role, _messages.content)
+    sa.select(_messages.seq, _messages.role, _messages.content)
     .where(_OWN_MESSAGES, _messages.superseded.is_(False))
     .order_by(_messages.seq)
     .limit(1)

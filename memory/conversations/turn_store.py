@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory.conversations import files as stored_files
-from memory.conversations import questions as asked
+from memory.conversations import questions as question_rows
 from memory.conversations import reading, turn_context, turns
 from memory.conversations.owner_store import OwnerStore
 from memory.engine.database import Database
@@ -66,7 +66,7 @@ class TurnStore(OwnerStore):
         self._holder = secrets.token_hex(8)
 
     async def begin_turn(self, owner: str, new: NewTurn) -> TurnTicket:
-        """Commit a user's message and the right to answer it, before any model is asked.
+        """Commit a user's message and the right to answer it, before any model is question_rows.
 
         The same key in the same conversation returns the first ticket again, with `fresh=False`.
 
@@ -280,7 +280,7 @@ class TurnStore(OwnerStore):
         check_values(questions=[asdict(question) for question in questions])
         if not is_id(turn_id):
             return False
-        return await self._write(owner, asked.store, turn_id, questions)
+        return await self._write(owner, question_rows.store, turn_id, questions)
 
     async def decide(self, owner: str, conversation_id: str, decision: StoredDecision) -> bool:
         """Store an owner's decision about a tool call that waits, for the process that runs its turn.
@@ -295,7 +295,9 @@ class TurnStore(OwnerStore):
         check_values(decision=asdict(decision))
         if not is_id(conversation_id):
             return False
-        return await self._write(owner, asked.decide, conversation_id, decision, self._clock())
+        return await self._write(
+            owner, question_rows.decide, conversation_id, decision, self._clock()
+        )
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """Return the answer of a turn, as far as it is stored.

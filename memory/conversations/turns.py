@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import connection_rows
-from memory.conversations import files, turn_statements
+from memory import connection_rows, mcp_rows
+from memory.conversations import files, preferences, prompts, receipt_chain, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import (
     ConversationBusyError,
@@ -22,7 +22,7 @@ from memory.errors import (
     NotOwnMessageError,
     TooManyVersionsError,
 )
-from memory.queues import inbox_rows, outbox_rows
+from memory.queues import inbox_rows, outbox_rows, windows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnSignals, TurnTicket
 from memory.validation import title_of, unpack_decisions
 
@@ -67,7 +67,8 @@ def begin(
 ) -> TurnTicket:
     """Store the user's message and an empty answer, and lease the conversation to this turn.
 
-    With an origin, a conversation that does not exist is created. The files become the message's.
+    With an origin, a conversation that does not exist is created, whose title is the message, or the
+    names of its files where it has no text. The files become the message's.
 
     Raises:
         ConversationNotFoundError, ConversationBusyError, UnknownFileError, DuplicateRequestError:
@@ -78,7 +79,10 @@ def begin(
         parameters = _own(lease) | {"at": lease.now} | with_files
         row = turn_statements.EXTEND.one_or_none(connection, parameters)
     else:
-        conversation = _conversation(lease, new.text, new.origin) | with_files
+        title = title_of(new.text)
+        if not title and file_ids:
+            title = title_of(files.names(connection, lease.owner, file_ids))
+        conversation = _conversation(lease, title, new.origin) | with_files
         row = turn_statements.CREATE_OR_EXTEND.one_or_none(connection, conversation)
     if row is None:
         raise ConversationNotFoundError
@@ -267,6 +271,7 @@ def finish(
     turn = {"state": end.status, "finished_at": end.now, "error_id": end.error_id}
     row = _change_turn(connection, owner, turn_id, turn_statements.END_TURN, turn)
     if row is not None:
+        answer = receipt_chain.chained(connection, owner, row.session_id, row.answer_seq, answer)
         final = answer | {"status": end.status, "error_id": end.error_id}
         statement = turn_statements.END_ANSWER if answer else turn_statements.INTERRUPT_ANSWER
         statement.run(connection, final | _of_answer(owner, row))
@@ -282,11 +287,15 @@ def finish(
 
 
 def forget(connection: sa.Connection, owner: str) -> int:
-    """Delete an owner's conversations and files; messages and turns go with them."""
+    """Delete an owner's conversations, files, prompts and preferences; messages and turns go too."""
     files.forget(connection, owner)
     inbox_rows.forget(connection, owner)
     outbox_rows.forget(connection, owner)
+    windows.forget(connection, owner)
+    preferences.forget(connection, owner)
     connection_rows.forget(connection, owner)
+    mcp_rows.forget(connection, owner)
+    prompts.forget(connection, owner)
     return connection.execute(turn_statements.FORGET, {"owner_id_": owner}).rowcount
 
 
@@ -343,12 +352,12 @@ def _with_conversation(ticket: TurnTicket, row: Any) -> TurnTicket:
     )
 
 
-def _conversation(lease: TurnLease, text: str, origin: ConversationOrigin) -> dict[str, Any]:
+def _conversation(lease: TurnLease, title: str, origin: ConversationOrigin) -> dict[str, Any]:
     return {
         "session_id": lease.conversation_id,
         "owner_id": lease.owner,
         "agent_id": origin.agent_id,
-        "title": title_of(text),
+        "title": title,
         "channel": origin.channel,
         "website_domain": origin.website_domain,
         "ip_address": origin.ip_address,

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from memory import migrations
 from memory.engine.interface import Database
 from memory.engine.postgres import PostgresDatabase
+from memory.engine.postgres_address import is_postgres, parse_address
 from memory.engine.scopes import EVERYONE
 from memory.engine.sqlite import SqliteDatabase
-from memory.errors import DatabaseUnavailableError
+from memory.errors import DatabaseFullError, DatabaseUnavailableError
 
 __all__ = [
     "Database",
@@ -27,24 +28,21 @@ _MIGRATION_TRIES, _NO_WAIT = 5, 1.0  # seconds
 def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:
     """Return the database that a SQLAlchemy URL names; it connects at its first use.
 
-    `sqlite:///path`, `sqlite:///:memory:` (gone with `dispose`) or `postgresql://…`; the driver
-    named in the URL, if any, is replaced by the one used here. `busy_timeout_ms` bounds each wait
-    for a lock, a free connection or the server. Raises ValueError for anything else.
+    `sqlite:///path`, `sqlite:///:memory:` (gone with `dispose`) or a PostgreSQL address of any
+    form (`memory.engine.postgres_address`); the driver named in the URL, if any, is replaced by the
+    one used here. `busy_timeout_ms` bounds each wait for a lock, a free connection or the server.
+    Raises ValueError for anything else.
     """
+    if is_postgres(url):
+        return PostgresDatabase(parse_address(url), busy_timeout_ms=busy_timeout_ms)
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
     except sa.exc.ArgumentError:
         raise ValueError("not a database URL") from None
-    if backend == "sqlite":
-        return SqliteDatabase(
-            parsed.set(drivername="sqlite+pysqlite"), busy_timeout_ms=busy_timeout_ms
-        )
-    if backend == "postgresql":
-        return PostgresDatabase(
-            parsed.set(drivername="postgresql+asyncpg"), busy_timeout_ms=busy_timeout_ms
-        )
-    raise ValueError("the database must be sqlite or postgresql")
+    if backend != "sqlite":
+        raise ValueError("the database must be sqlite or postgresql")
+    return SqliteDatabase(parsed.set(drivername="sqlite+pysqlite"), busy_timeout_ms=busy_timeout_ms)
 
 
 async def migrate(database: Database) -> None:
@@ -72,8 +70,15 @@ async def migrate(database: Database) -> None:
 
 
 async def ping(database: Database) -> None:
-    """Return when the tables can be read. Raises DatabaseUnavailableError otherwise."""
+    """Return when the tables can be read and written.
+
+    Raises:
+        DatabaseUnavailableError: They cannot be read.
+        DatabaseFullError: The last write found no room, and there seems to be none yet.
+    """
     await database.read(_ping)
+    if not await asyncio.to_thread(database.has_room):
+        raise DatabaseFullError("the database's disk is full")
 
 
 async def bypasses_row_security(database: Database) -> bool:

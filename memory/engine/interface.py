@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from memory.engine.driver_errors import DRIVER_ERRORS, translated
 from memory.engine.scopes import RowScope
-from memory.errors import StoreError
+from memory.errors import DatabaseFullError, StoreError
 
 if TYPE_CHECKING:
     from memory.engine.notices import Notices
@@ -30,6 +30,16 @@ class Database(abc.ABC):
     connection is reused while an answer for another caller is under way in it.
     Work must be repeatable until it is committed, and must not touch the event loop.
     """
+
+    # Whether the last write has found no room, and none since has found some.
+    is_full = False
+
+    def has_room(self) -> bool:
+        """Return whether a write may find room: False only where the disk is known to be full.
+
+        It reads the state of a disk, so call it in a thread.
+        """
+        return not self.is_full
 
     async def read(self, work: Transaction[T], *, owner: RowScope = None) -> T:
         """Run work that changes nothing, on the rows of `owner`. Raises DatabaseUnavailableError.
@@ -55,7 +65,13 @@ class Database(abc.ABC):
         other such work, and neither learns of the other's exceptions. Raises DatabaseFullError or
         DatabaseUnavailableError.
         """
-        return await self._write(work, owner, undo, is_brief=is_brief)
+        try:
+            result = await self._write(work, owner, undo, is_brief=is_brief)
+        except DatabaseFullError:
+            self.is_full = True
+            raise
+        self.is_full = False
+        return result
 
     async def erase(self, seconds: float) -> bool:
         """Remove from the files what deleted rows have left in them, in about `seconds` at most.
@@ -66,6 +82,11 @@ class Database(abc.ABC):
         """
         del seconds
         return True
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the operator on how the database is reached, once it has been used."""
+        return ()
 
     def notices(
         self, received: Callable[[str], None], lost: Callable[[], None]

@@ -44,7 +44,7 @@ class FileLock:
         self.alone = False
 
     @property
-    def known(self) -> bool:
+    def is_known(self) -> bool:
         """Whether `alone` is known: the lock file could be opened."""
         return self._file is not None
 

@@ -7,6 +7,7 @@ back four times, which costs four times the processor time of the turn's SQL its
 import asyncio
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class SqliteDatabase(Database):
     never the file's integrity.
     """
 
+    room_bytes = 16_000_000  # that must be free again before a full disk counts as mended
+
     def __init__(self, url: sa.URL, *, busy_timeout_ms: int) -> None:
         in_memory = url.database in (None, "", ":memory:")
         pool: dict[str, Any] = (
@@ -67,6 +70,12 @@ class SqliteDatabase(Database):
             if in_memory
             else ThreadPoolExecutor(_READERS, thread_name_prefix="memory-read")
         )
+
+    def has_room(self) -> bool:
+        if not self.is_full:
+            return True
+        folder = Path(str(self.engine.url.database)).parent
+        return self._has_files and shutil.disk_usage(folder).free >= self.room_bytes
 
     async def erase(self, seconds: float) -> bool:
         if not self._has_files:

@@ -105,14 +105,28 @@ def put_in_place(draft: Path, place: Path, aside: Path) -> bool:
     if replaced:
         _merge_log(place)
         linked(place, aside)
-    log = _beside(place, LOG)
+    log = _companion(place, LOG)
     if log.exists():
-        linked(log, _beside(aside, LOG))
+        linked(log, _companion(aside, LOG))
     # A log of the old database would be read into the new one.
-    for path in (log, _beside(place, INDEX)):
+    for path in (log, _companion(place, INDEX)):
         path.unlink(missing_ok=True)
     draft.replace(place)
     return replaced
+
+
+def companion_files(path: Path) -> tuple[Path, Path]:
+    """Return the files that SQLite keeps beside a database while it is used."""
+    return _companion(path, LOG), _companion(path, INDEX)
+
+
+def settled(path: Path) -> None:
+    """Bring a database that nobody uses any more into its one file.
+
+    Raises:
+        DatabaseUnavailableError: Another program has it open.
+    """
+    _merge_log(path)
 
 
 def linked(path: Path, other: Path) -> None:
@@ -137,7 +151,7 @@ def _merge_log(path: Path) -> None:
             raise DatabaseUnavailableError("another program has it open") from None
 
 
-def _beside(path: Path, ending: str) -> Path:
+def _companion(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 

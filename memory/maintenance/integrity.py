@@ -4,13 +4,21 @@ For operators, such as after a restore. They return counts, and ids of files.
 """
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
+from memory.receipts import broken
 from memory.schema import agent_files, agent_messages, agent_sessions, agent_share_files
 
+ROWS = 500  # that are read at once
+_RECEIPTS = (
+    sa.select(agent_messages.c.session_id, agent_messages.c.details)
+    .where(agent_messages.c.details["receipt"].as_string().is_not(None))
+    .order_by(agent_messages.c.session_id, agent_messages.c.seq)
+)
 _SEARCH = "agent_search"  # the index of messages, and the tables that SQLite keeps for it
 
 
@@ -50,7 +58,17 @@ def _faults(connection: sa.Connection) -> dict[str, int]:
     for invariant, violations in _invariants(stored):
         number = sa.select(sa.func.count()).select_from(violations.subquery())
         counts[invariant] = connection.execute(number).scalar_one()
+    messages = stored.tables[agent_messages.name]
+    if "details" in messages.columns:
+        counts["receipts that were changed, left out or put in"] = _broken_receipts(connection)
     return counts
+
+
+def _broken_receipts(connection: sa.Connection) -> int:
+    """Return how many faults the chains of all conversations' receipts have."""
+    rows = connection.execute(_RECEIPTS, execution_options={"yield_per": ROWS})
+    chains = groupby(rows, key=lambda row: row.session_id)
+    return sum(len(broken([row.details["receipt"] for row in chain])) for _, chain in chains)
 
 
 def _invariants(stored: sa.MetaData) -> Iterator[tuple[str, sa.Select[int]]]:

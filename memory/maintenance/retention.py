@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from memory import connection_rows, logins
+from memory import connection_rows, logins, mcp_rows
 from memory.conversations import files, shares
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
@@ -87,6 +87,9 @@ class Retention:
         await self._database.write(lambda connection: logins.purge(connection, now), owner=EVERYONE)
         await self._database.write(
             lambda connection: connection_rows.purge(connection, now), owner=EVERYONE
+        )
+        await self._database.write(
+            lambda connection: mcp_rows.purge(connection, now), owner=EVERYONE
         )
         await self._database.write(lambda connection: shares.purge(connection, now), owner=EVERYONE)
         unsent = now - timedelta(seconds=UNSENT_KEPT)

@@ -5,25 +5,26 @@ from datetime import datetime, timedelta
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.queues import outbox_rows
+from memory.queues import outbox_rows, windows
 from memory.queues.outbox_rows import (
+    SENDING_SECONDS,
     NewSend,
     OutboxState,
     OutboxStatistics,
     Send,
     SendState,
 )
+from memory.queues.windows import WindowRule
 from memory.records import utcnow
 from memory.validation import check_owner, check_texts
 
 __all__ = [
+    "SENDING_SECONDS",
     "NewSend",
     "Outbox",
     "Send",
     "SendState",
 ]
-
-SENDING_SECONDS = 120.0  # longer than a send may take
 
 
 class Outbox:
@@ -75,33 +76,67 @@ class Outbox:
             owner=owner,
         )
 
-    async def claim(self, limit: int) -> list[Send]:
-        """Claim up to `limit` due sends; the caller must end each or retry it later."""
+    async def is_named(self, name: str) -> bool:
+        """Whether something was stored under this name, by any owner; names are unguessable."""
+        channel = self._channel
+        return await self._database.read(
+            lambda connection: outbox_rows.is_named(connection, channel, name), owner=EVERYONE
+        )
+
+    async def mark_undelivered(self, send_id: str, kind: str) -> bool:
+        """Mark a text that was sent as failed, since the other side says so afterwards.
+
+        Returns False where no such text was sent. What was sent has no owner any more: ids are
+        unguessable, and only the other side has got them.
+        """
+        now, channel = self._clock(), self._channel
+        return await self._database.write(
+            lambda connection: outbox_rows.mark_undelivered(
+                connection, channel, send_id, kind, now
+            ),
+            owner=EVERYONE,
+        )
+
+    async def claim(self, limit: int, rule: WindowRule | None = None) -> list[Send]:
+        """Claim up to `limit` due sends; the caller must end each or retry it later.
+
+        What by the rule needs a service window that is closed is left.
+        """
         now, channel = self._clock(), self._channel
         if not await self._database.read(
             lambda connection: outbox_rows.is_due(connection, channel, now), owner=EVERYONE
         ):
             return []
         until = now + timedelta(seconds=SENDING_SECONDS)
+        unless = None if rule is None else windows.to_hold(channel, rule, now)
         return await self._database.write(
             lambda connection: outbox_rows.claim(
-                connection, channel, limit=limit, now=now, until=until
+                connection, channel, limit=limit, now=now, until=until, unless=unless
             ),
             undo=lambda sends: lambda connection: outbox_rows.put_back(connection, sends, now),
             owner=EVERYONE,
         )
 
     async def end(
-        self, owner: str, send_id: str, state: OutboxState, kind: str | None = None
+        self,
+        owner: str,
+        send_id: str,
+        state: OutboxState,
+        kind: str | None = None,
+        *,
+        keep_seconds: float = 0,
     ) -> bool:
-        """Store the outcome of a send; return False where another process has given it up."""
+        """Store the outcome of a send; return False where another process has given it up.
+
+        Its text is kept for so many seconds, in which the other side may refuse it after all.
+        """
         check_owner(owner)
-        values = {
-            "state": state,
-            "error_kind": kind,
-            "ended_at": self._clock(),
-            **outbox_rows.EMPTIED,
-        }
+        now = self._clock()
+        values = {"state": state, "error_kind": kind, "ended_at": now}
+        if keep_seconds:
+            values["lease_until"] = now + timedelta(seconds=keep_seconds)
+        else:
+            values |= outbox_rows.EMPTIED
         return await self._database.write(
             lambda connection: outbox_rows.change(connection, owner, send_id, values), owner=owner
         )

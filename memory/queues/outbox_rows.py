@@ -4,13 +4,14 @@ A send is *pending* until one process claims it (*sending*). It ends as *sent*, 
 *uncertain* where nobody can know whether it arrived; then it is not sent again. One that the other
 side refuses for now is pending until it is tried again; where that side had passed it on all the
 same, it arrives twice. What one owner sends to one recipient goes in order; in a group nobody
-waits for what another's answer meets. A send that has ended keeps neither its text nor its owner
-nor its recipient.
+waits for what another's answer meets. A pending one may be *held* until its recipient's service
+window opens, see `memory.queues.windows`. A send that has ended keeps neither its text nor its
+owner nor its recipient; one that the other side may still refuse keeps them for some minutes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -19,11 +20,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from memory.schema import channel_sends
 
 MAX_NAMED = 20  # failures
+SENDING_SECONDS = 120.0  # longer than a send may take
 
 OutboxState = Literal["sent", "failed", "uncertain"]
 NAMES = "#names"  # behind a channel's name: where the names are that sends were made under
 _sends = channel_sends.c
 EMPTIED = {"owner_id": None, "recipient": None, "payload": None, "lease_until": None}
+_SEND = (
+    _sends.send_id,
+    _sends.owner_id,
+    _sends.recipient,
+    _sends.kind,
+    _sends.payload,
+    _sends.attempts,
+)
+AGAIN = {"state": "pending", "lease_until": None, "ended_at": None, "attempts": _sends.attempts - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +145,71 @@ def add_named(
     return True
 
 
+def is_named(connection: sa.Connection, channel: str, name: str) -> bool:
+    """Return whether a name is stored."""
+    statement = sa.select(_sends.send_id).where(
+        _sends.send_id == name, _sends.channel == channel + NAMES
+    )
+    return connection.execute(statement).first() is not None
+
+
+def mark_undelivered(
+    connection: sa.Connection, channel: str, send_id: str, kind: str, now: datetime
+) -> bool:
+    """Mark a send that was taken as failed; return whether there is one."""
+    statement = (
+        sa.update(channel_sends)
+        .where(
+            _sends.channel == channel,
+            _sends.send_id == send_id,
+            _sends.state.in_(["sending", "sent"]),
+        )
+        .values(state="failed", error_kind=kind, ended_at=now, **EMPTIED)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def begun(connection: sa.Connection, owner: str, send_id: str, now: datetime) -> datetime:
+    """Return when a send was claimed that is being sent; `now` for another."""
+    statement = sa.select(_sends.lease_until).where(
+        _sends.send_id == send_id, _sends.owner_id == owner, _sends.state == "sending"
+    )
+    lease: datetime | None = connection.execute(statement).scalar_one_or_none()
+    return now if lease is None else lease - timedelta(seconds=SENDING_SECONDS)
+
+
+def take_back(
+    connection: sa.Connection, channel: str, send_id: str, now: datetime
+) -> tuple[Send, datetime] | None:
+    """Let a send that was taken, and whose text is kept, be sent again.
+
+    Returns it and when it was sent; None where there is none.
+    """
+    is_taken = sa.and_(
+        _sends.channel == channel,
+        _sends.send_id == send_id,
+        _sends.state == "sent",
+        _sends.payload.is_not(None),
+    )
+    ended_at = connection.execute(sa.select(_sends.ended_at).where(is_taken)).scalar_one_or_none()
+    statement = sa.update(channel_sends).where(is_taken).values(**AGAIN, next_at=now)
+    row = connection.execute(statement.returning(*_SEND)).first()
+    return None if row is None else (Send(*row), ended_at or now)
+
+
 def claim(
-    connection: sa.Connection, channel: str, *, limit: int, now: datetime, until: datetime
+    connection: sa.Connection,
+    channel: str,
+    *,
+    limit: int,
+    now: datetime,
+    until: datetime,
+    unless: sa.ColumnElement[bool] | None = None,
 ) -> list[Send]:
-    """Claim due sends, oldest first: of each owner the first to each recipient."""
+    """Claim due sends, oldest first: of each owner the first to each recipient.
+
+    Those for which `unless` holds are left.
+    """
     other = channel_sends.alias()
     is_earlier = sa.tuple_(other.c.created_at, other.c.part, other.c.send_id) < sa.tuple_(
         _sends.created_at, _sends.part, _sends.send_id
@@ -147,10 +219,18 @@ def claim(
         other.c.owner_id == _sends.owner_id,
         other.c.recipient == _sends.recipient,
         other.c.state.in_(["pending", "sending"]),
+        other.c.held_at.is_(None),
         is_earlier,
     )
-    due = sa.and_(_sends.channel == channel, _sends.state == "pending", _sends.next_at <= now)
+    due = sa.and_(
+        _sends.channel == channel,
+        _sends.state == "pending",
+        _sends.held_at.is_(None),
+        _sends.next_at <= now,
+    )
     candidates = sa.select(_sends.send_id).where(due, ~earlier)
+    if unless is not None:
+        candidates = candidates.where(~unless)
     candidates = candidates.order_by(_sends.created_at, _sends.part).limit(limit)
     ids = list(
         connection.execute(candidates.with_for_update(of=channel_sends, skip_locked=True)).scalars()
@@ -161,14 +241,7 @@ def claim(
         sa.update(channel_sends)
         .where(_sends.send_id.in_(ids), _sends.state == "pending")
         .values(state="sending", lease_until=until, attempts=_sends.attempts + 1)
-        .returning(
-            _sends.send_id,
-            _sends.owner_id,
-            _sends.recipient,
-            _sends.kind,
-            _sends.payload,
-            _sends.attempts,
-        )
+        .returning(*_SEND)
     )
     return [Send(*row) for row in connection.execute(update)]
 
@@ -210,7 +283,16 @@ def states(
 
 
 def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
-    """Mark sends whose lease has ended as uncertain; return how many."""
+    """Mark sends whose lease has ended as uncertain, and empty those that were sent.
+
+    Returns how many are uncertain.
+    """
+    statement = (
+        sa.update(channel_sends)
+        .where(_sends.channel == channel, _sends.state == "sent", _sends.lease_until <= now)
+        .values(EMPTIED)
+    )
+    connection.execute(statement)
     statement = (
         sa.update(channel_sends)
         .where(_sends.channel == channel, _sends.state == "sending", _sends.lease_until <= now)
@@ -222,9 +304,11 @@ def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
 def statistics(connection: sa.Connection, channel: str) -> OutboxStatistics:
     """Return statistics over all owners, without a text or a name."""
     own = _sends.channel == channel
-    counted = sa.select(_sends.state, sa.func.count()).where(own).group_by(_sends.state)
-    counts = {state: int(count) for state, count in connection.execute(counted)}
-    waiting = sa.select(sa.func.min(_sends.created_at)).where(own, _sends.state == "pending")
+    state = sa.case((_sends.held_at.is_not(None), "held"), else_=_sends.state)
+    counted = sa.select(state, sa.func.count()).where(own).group_by(state)
+    counts = {name: int(count) for name, count in connection.execute(counted)}
+    is_waiting = sa.and_(own, _sends.state == "pending", _sends.held_at.is_(None))
+    waiting = sa.select(sa.func.min(_sends.created_at)).where(is_waiting)
     failed = (
         sa.select(_sends.send_id, _sends.state, _sends.error_kind, _sends.attempts, _sends.ended_at)
         .where(own, _sends.state.in_(["failed", "uncertain"]))
@@ -237,10 +321,15 @@ def statistics(connection: sa.Connection, channel: str) -> OutboxStatistics:
 
 def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
     """Return whether there are sends to claim or to mark as uncertain."""
-    pending = sa.and_(_sends.state == "pending", _sends.next_at <= now)
-    stuck = sa.and_(_sends.state == "sending", _sends.lease_until <= now)
-    due = sa.select(_sends.send_id).where(_sends.channel == channel, sa.or_(pending, stuck))
-    return connection.execute(due.limit(1)).first() is not None
+    pending = sa.and_(_sends.state == "pending", _sends.held_at.is_(None), _sends.next_at <= now)
+    ended = sa.and_(_sends.state.in_(["sending", "sent"]), _sends.lease_until <= now)
+    return any(
+        connection.execute(
+            sa.select(_sends.send_id).where(_sends.channel == channel, condition).limit(1)
+        ).first()
+        is not None
+        for condition in (pending, ended)
+    )
 
 
 def purge(connection: sa.Connection, channel: str, before: datetime) -> int:

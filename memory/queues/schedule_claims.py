@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from memory.queues.schedule_rows import MAX_FAILURES, MOVE, Schedule, schedule_of
 from memory.schema import agent_schedules, agent_sessions
 
-LATE = timedelta(hours=1)  # what was missed by more is left out
-MAX_MISSED = 100  # tasks that one claim puts off to their next time
+LATE = timedelta(hours=1)  # what was missed by more is reported instead of run
+MAX_MISSED = 100  # occasions of one task that are counted
+CLAIM_TRIES = 100  # where other processes take what this one has read
 RUNNING_OF_NETWORK = 2  # at once, of the visitors of one network
 _CLAIMS_LOCK = 0x636D78  # of PostgreSQL, any number of this program's own
 
@@ -25,11 +26,24 @@ _schedules, _sessions = agent_schedules.c, agent_sessions.c
 
 
 @dataclass(frozen=True, slots=True)
+class MissedRuns:
+    """Occasions of a task that nobody ran in time.
+
+    Attributes:
+        count: How many, at most `MAX_MISSED`.
+        last: When the last one was due.
+    """
+
+    count: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedRun:
     """One occasion of one task, which `holder` alone runs.
 
     `occasion` is when it was due; `agent_id`, `channel` and `tenant_id` are those of its
-    conversation.
+    conversation. With `missed` it is the first of those, and to be reported instead of run.
     """
 
     owner: str
@@ -39,6 +53,7 @@ class ClaimedRun:
     agent_id: str
     channel: str
     tenant_id: str | None
+    missed: MissedRuns | None = None
 
 
 def is_due(connection: sa.Connection, now: datetime) -> bool:
@@ -52,53 +67,65 @@ def claim_due(
     """Claim one due occasion of any owner's task, and move the task to its next time.
 
     The claimant whose last claim is oldest is next: an owner, or all visitors of a network
-    together. An owner has at most one running task. An occasion that was missed by more than an
-    hour is skipped.
+    together. An owner has at most one running task. Occasions that were missed by more than an
+    hour are claimed together, to be reported.
     """
     if connection.dialect.name == "postgresql":
         # Two at once would each see that an owner has none running.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS_LOCK)))
-    for _ in range(MAX_MISSED):
+    for _ in range(CLAIM_TRIES):
         # Another process's claim holds its row. SQLite has one writer and no row locks.
         due = connection.execute(
             _in_turn(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
         ).one_or_none()
         if due is None:
             return None
-        upcoming = following(due.cron, due.time_zone, now)
-        parameters: dict[str, Any] = {
+        # A run that was postponed is still that of its own time.
+        occasion = due.last_run_at if due.last_outcome == "postponed" else due.next_run_at
+        missed, upcoming = None, following(due.cron, due.time_zone, now)
+        if now - occasion > LATE:
+            missed, upcoming = _missed(occasion, now, due.cron, due.time_zone, following)
+        holder = secrets.token_hex(8)
+        claim = {
             "owner_id_": due.owner_id,
             "schedule_id_": due.schedule_id,
             "was_due_at": due.next_run_at,
             # a time that never comes again lies far ahead
             "next_run_at": upcoming or now + timedelta(days=36_500),
-        }
-        if now - due.next_run_at > LATE:
-            connection.execute(MOVE, parameters)
-            continue
-        holder = secrets.token_hex(8)
-        claim = {
             "holder": holder,
             "lease_until": lease_until,
             "claimed_at": now,
-            "last_run_at": due.next_run_at,
+            "last_run_at": occasion,
             "last_outcome": "running",
             # until it is finished: a task that kills its process is paused like one that fails
             "failures": due.failures + 1,
         }
-        row = connection.execute(MOVE, {**parameters, **claim}).mappings().one_or_none()
+        row = connection.execute(MOVE, claim).mappings().one_or_none()
         if row is not None:
-            schedule = schedule_of(row, lease_until, now)
             return ClaimedRun(
                 due.owner_id,
-                schedule,
-                due.next_run_at,
+                schedule_of(row, lease_until, now),
+                occasion,
                 holder,
                 due.agent_id,
                 due.channel,
                 due.tenant_id,
+                missed,
             )
     return None
+
+
+def _missed(
+    first: datetime, now: datetime, cron: str, zone: str, following: NextTime
+) -> tuple[MissedRuns, datetime | None]:
+    """Return the occasions from `first` on that are too late now, and the first that is not."""
+    count, last = 1, first
+    for _ in range(MAX_MISSED):
+        upcoming = following(cron, zone, last)
+        if upcoming is None or now - upcoming <= LATE:
+            return MissedRuns(count, last), upcoming
+        count, last = count + 1, upcoming
+    return MissedRuns(MAX_MISSED, last), following(cron, zone, now - LATE)
 
 
 def _due(now: datetime) -> sa.Select[Any]:
@@ -111,6 +138,8 @@ def _due(now: datetime) -> sa.Select[Any]:
             _schedules.time_zone,
             _schedules.next_run_at,
             _schedules.failures,
+            _schedules.last_run_at,
+            _schedules.last_outcome,
             _sessions.agent_id,
             _sessions.channel,
             _sessions.tenant_id,

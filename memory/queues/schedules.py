@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.queues import schedule_claims, schedule_rows
-from memory.queues.schedule_claims import ClaimedRun, NextTime
+from memory.queues.schedule_claims import ClaimedRun, MissedRuns, NextTime
 from memory.queues.schedule_rows import (
     MAX_FAILURES,
     RunEnd,
@@ -25,6 +25,7 @@ from memory.validation import check_id, check_owner, check_texts, is_id
 __all__ = [
     "MAX_FAILURES",
     "ClaimedRun",
+    "MissedRuns",
     "RunEnd",
     "RunOutcome",
     "Schedule",

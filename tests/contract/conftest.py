@@ -19,10 +19,16 @@ from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord, TurnTicket
 from memory.schema import (
     agent_connections,
+    agent_consents,
     agent_files,
+    agent_mcp_servers,
+    agent_preferences,
+    agent_prompts,
     agent_sessions,
+    agent_threads,
     channel_messages,
     channel_sends,
+    channel_windows,
     metadata,
 )
 from tests.databases import ordinary_role, postgres, put_migrated, take_over
@@ -163,8 +169,14 @@ async def emptied(url: str) -> AsyncIterator[Database]:
             agent_connections,
             agent_files,
             agent_logins,
+            agent_mcp_servers,
+            agent_prompts,
+            agent_preferences,
+            agent_consents,
+            agent_threads,
             channel_messages,
             channel_sends,
+            channel_windows,
         ):
             await opened.write(partial(_delete_all, table=table), owner=EVERYONE)
         yield opened

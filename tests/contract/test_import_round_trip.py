@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +17,7 @@ from cmw_agent.conversations.archive_export import ArchiveExport
 from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.conversations.importing.service import ImportService
+from cmw_agent.conversations.importing.worker import PART_MESSAGES
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionRegistry
@@ -28,9 +29,11 @@ from memory.conversations.imports import ImportedHead, ImportPart, MessageToImpo
 from memory.engine.database import Database
 from memory.maintenance.integrity import faults
 from memory.records import (
+    MAX_COMMENT_CHARS,
     AnswerDetails,
     Arrangement,
     ConversationOrigin,
+    FeedbackReason,
     SourceRecord,
     StoredMessage,
     ToolRecord,
@@ -63,6 +66,24 @@ details = st.builds(
     sources=st.lists(st.builds(SourceRecord, answers, answers), max_size=2).map(tuple),
 )
 moments = st.integers(0, 10**8).map(lambda seconds: START + timedelta(seconds=seconds))
+comments = answers.map(lambda text: text[:MAX_COMMENT_CHARS].strip() or None)
+
+
+def rated(message: MessageToImport) -> st.SearchStrategy[MessageToImport]:
+    """The message without a rating, and with each that a user can give."""
+    return (
+        st.just(message)
+        | st.builds(replace, st.just(message), feedback=st.just("like"), feedback_comment=comments)
+        | st.builds(
+            replace,
+            st.just(message),
+            feedback=st.just("dislike"),
+            feedback_reason=st.sampled_from((None, *get_args(FeedbackReason))),
+            feedback_comment=comments,
+        )
+    )
+
+
 messages = st.lists(
     st.builds(MessageToImport, st.just("user"), questions, moments)
     | st.builds(
@@ -75,9 +96,8 @@ messages = st.lists(
         thinking=st.none() | answers.filter(bool),
         tool_calls=st.lists(tools, max_size=2),
         finish_reason=st.sampled_from((None, "length")),
-        feedback=st.sampled_from((None, "like", "dislike")),
         details=details,
-    ),
+    ).flatmap(rated),
     min_size=1,
     max_size=8,
 )
@@ -202,20 +222,30 @@ async def test_what_is_exported_with_all_versions_is_imported_the_same_and_once(
     await asyncio.to_thread(trips)
 
 
-@pytest.mark.slow
-async def test_a_hundred_thousand_messages_become_one_conversation(
-    store: Store, tmp_path: Path
-) -> None:
-    house = House(store, tmp_path)
+async def imported_messages(store: Store, house: House, count: int) -> dict[str, Any]:
+    """Import a conversation of so many messages, and find it stored; return its record."""
     record: dict[str, Any] = {"title": "long", "started_at": START.isoformat()}
     roles = ("user", "assistant")
-    record["messages"] = [{"role": roles[n % 2], "content": f"number {n}"} for n in range(100_000)]
+    record["messages"] = [{"role": roles[n % 2], "content": f"number {n}"} for n in range(count)]
     done = await house.imported(BOB, json.dumps(record).encode())
     assert done["sentence"] == "1 conversation from this app was imported."
     (item,) = await store.conversations(BOB.id)
-    assert item.message_count == 100_000
+    assert item.message_count == count
     last = await store.messages(BOB.id, item.conversation_id, limit=1)
-    assert (last[0].seq, last[0].content) == (100_000, "number 99999")
+    assert (last[0].seq, last[0].content) == (count, f"number {count - 1}")
+    return record
+
+
+async def test_messages_of_many_parts_become_one_conversation(store: Store, tmp_path: Path) -> None:
+    await imported_messages(store, House(store, tmp_path), 50 * PART_MESSAGES + 1)
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_messages_become_one_conversation_and_one_more_none(
+    file_store: Store, tmp_path: Path
+) -> None:
+    house = House(file_store, tmp_path)
+    record = await imported_messages(file_store, house, 100_000)
     record["messages"].append({"role": "user", "content": "one too many"})
     done = await house.imported(BOB, json.dumps(record).encode())
     assert "more than 100,000 messages" in done["sentence"]

@@ -6,6 +6,7 @@ import pytest
 
 from memory.errors import InvalidTextError, UnknownFileError
 from memory.maintenance.retention import Retention
+from memory.receipts import broken
 from memory.records import (
     AnswerDetails,
     NewTurn,
@@ -152,3 +153,18 @@ async def test_a_picture_that_is_not_the_owner_s_does_not_become_the_answer_s(
     assert (await store.file(BOB, theirs)).conversation_id is None
     assert await store.files_of(ALICE, "s1") == []
     assert (await store.messages(ALICE, "s1"))[1].status == "interrupted"
+
+
+async def test_a_receipt_follows_the_one_before_it_in_its_conversation(store: Store) -> None:
+    for text in ("one", "two"):
+        for conversation in ("s1", "s2"):
+            ticket = await store.begin(ALICE, conversation, text)
+            await finished(store, ticket, AnswerDetails(receipt={"version": 1, "text": text}))
+    chains = []
+    for conversation in ("s1", "s2"):
+        messages = await store.messages(ALICE, conversation)
+        chain = [each.details.receipt for each in messages if each.details.receipt]
+        assert [each["text"] for each in chain] == ["one", "two"]
+        assert broken(chain) == []
+        chains.append(chain)
+    assert chains[0] == chains[1]  # the same content has the same hashes

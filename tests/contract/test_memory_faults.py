@@ -127,9 +127,20 @@ async def test_a_full_disk_is_named_and_reading_goes_on(
         assert CANARY not in "".join(traceback.format_exception(caught.value))
     assert await rows_of(sqlite_file) == before
     assert (await file_store.texts(ALICE, "s1"))[:2] == [("user", "one"), ("assistant", "first")]
-    pages = 0
+    was_full, pages = sqlite_file.is_full, 0
     assert await file_store.finish(ALICE, ticket.turn_id, CANARY * 10_000)
+    assert (was_full, sqlite_file.is_full) == (True, False)
     assert (await file_store.begin(BOB, "s2", CANARY * 10_000)).fresh
+
+
+async def test_a_full_disk_is_not_ready_until_there_is_room(
+    sqlite_file: SqliteDatabase,
+) -> None:
+    sqlite_file.is_full = True
+    await ping(sqlite_file)  # the disk of the tests has room
+    sqlite_file.room_bytes = 1 << 60
+    with pytest.raises(DatabaseFullError):
+        await ping(sqlite_file)
 
 
 @pytest.mark.parametrize("busy_timeout_ms", [1000])

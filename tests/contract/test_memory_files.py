@@ -24,7 +24,7 @@ def own_room(used: UsedBytes, wanted: int) -> str | None:
 def a_file(clock: Clock, size: int = 10) -> StoredFile:
     return StoredFile(
         secrets.token_hex(16), None, None, "ä.txt", "text/plain", "document", size, size, "words",
-        clock(),
+        clock(), "cut:200000",
     )  # fmt: skip
 
 
@@ -63,6 +63,28 @@ async def test_a_file_is_kept_as_it_was_and_given_to_one_message(
         ALICE, NewTurn("s1", "look", key="k", origin=ConversationOrigin(), files=[file.file_id])
     )
     assert (again.turn_id, again.fresh) == (ticket.turn_id, False)
+
+
+async def test_a_message_of_files_alone_names_its_conversation_by_them(
+    store: Store, clock: Clock
+) -> None:
+    files = [await added(store, clock), await added(store, clock)]
+    theirs = await added(store, clock, BOB)
+    with pytest.raises(UnknownFileError):
+        await store.begin_turn(
+            ALICE, NewTurn("s1", "", key="k", origin=ConversationOrigin(), files=[theirs])
+        )
+    ticket = await store.begin_turn(
+        ALICE, NewTurn("s1", "", key="k", origin=ConversationOrigin(), files=files, budget=1_000)
+    )
+    assert [(message.role, message.content) for message in ticket.window] == [("user", "")]
+    await store.finish(ALICE, ticket.turn_id, "seen")
+    assert (await store.conversation(ALICE, "s1")).title == "ä.txt, ä.txt"
+    edited = await store.begin_retry(ALICE, "s1", key="e", text="what is this?")
+    await store.finish(ALICE, edited.turn_id, "words")
+    assert (await store.conversation(ALICE, "s1")).title == "what is this?"
+    await store.select_version(ALICE, "s1", ticket.user_seq)
+    assert (await store.conversation(ALICE, "s1")).title == "ä.txt, ä.txt"
 
 
 async def test_a_conversation_says_whether_it_ever_had_files(store: Store, clock: Clock) -> None:

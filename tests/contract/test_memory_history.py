@@ -182,7 +182,7 @@ async def test_what_a_visitor_wrote_becomes_the_accounts_whole_and_once(
     await store.exchange(BOB, "b", "bob's", "answer")
     before = await rows_of(database)
     seen = await store.holdings(ALICE)
-    logins, taking = Logins(database), Taking(ALICE, seen.digest)
+    logins, taking = Logins(database), Taking(ALICE, seen.digest, lambda *_: None)
     taken = await asyncio.gather(
         *(logins.begin("account", f"login-{n}", taking=taking) for n in range(4)),
         return_exceptions=True,

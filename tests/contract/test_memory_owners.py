@@ -180,6 +180,12 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.store_questions(nobody, "t1", []),
         store.decide(nobody, "s1", StoredDecision("a", "approved")),
         store.search(nobody, "word"),
+        store.consents(nobody),
+        store.set_consent(nobody, "ratings", is_given=True),
+        store.prompts(nobody),
+        store.create_prompt(nobody, "name", "text"),
+        store.update_prompt(nobody, "p1", "name", "text"),
+        store.delete_prompt(nobody, "p1"),
         store.take_over(nobody, ALICE),
         store.take_over(ALICE, nobody),
     ):
@@ -194,7 +200,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 47
+    assert len(methods) == 56
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name
@@ -206,7 +212,9 @@ async def test_forgetting_takes_all_of_one_owner_and_nothing_else(
 ) -> None:
     await store.begin(ALICE, "alices-other", "more")
     before = await rows_of(database)
+    assert (await store.row_counts(ALICE))["agent_sessions"] == 2
     assert await store.forget(ALICE) == 2
+    assert await store.row_counts(ALICE) == {}
     after = await rows_of(database)
     assert after == {
         table: [row for row in rows if BOB in row and ALICE not in row]
@@ -216,13 +224,19 @@ async def test_forgetting_takes_all_of_one_owner_and_nothing_else(
         "agent_connections",
         "agent_files",
         "agent_logins",
+        "agent_mcp_servers",
+        "agent_preferences",
+        "agent_prompts",
+        "agent_consents",
         "agent_schedules",
         "agent_share_files",
         "agent_share_messages",
         "agent_share_snapshots",
         "agent_shares",
+        "agent_threads",
         "channel_messages",
         "channel_sends",
+        "channel_windows",
     }
     assert all(rows for table, rows in after.items() if table not in others)
     assert not await store.finish(ALICE, turn_of_alice, "late")

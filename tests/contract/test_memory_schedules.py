@@ -11,8 +11,10 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, InvalidTextError, TooManySchedulesError
 from memory.maintenance.retention import Retention
+from memory.queues.schedule_claims import MAX_MISSED
 from memory.queues.schedules import (
     MAX_FAILURES,
+    MissedRuns,
     RunEnd,
     RunOutcome,
     Schedule,
@@ -205,13 +207,50 @@ async def test_what_was_missed_runs_once_if_it_is_not_old(
 ) -> None:
     made = await added(schedules, store)
     clock.advance(3600 * 5.5)
+    reported = await schedules.claim_due()
+    assert reported is not None
+    assert reported.occasion == made.next_run_at
+    assert reported.missed == MissedRuns(5, made.next_run_at + 4 * HOURLY)
+    await schedules.finish(
+        ALICE, reported.schedule.schedule_id, reported.holder, RunEnd("interrupted")
+    )
+    recent = await schedules.claim_due()  # of half an hour ago
+    assert recent is not None
+    assert (recent.occasion, recent.missed) == (made.next_run_at + 5 * HOURLY, None)
+    await schedules.finish(ALICE, recent.schedule.schedule_id, recent.holder, RunEnd("complete"))
     assert await schedules.claim_due() is None
     clock.now = (await only(schedules)).next_run_at + timedelta(minutes=59)
     claimed = await schedules.claim_due()
     assert claimed is not None
-    assert claimed.occasion == made.next_run_at + 6 * HOURLY
+    assert (claimed.occasion, claimed.missed) == (made.next_run_at + 6 * HOURLY, None)
     assert await schedules.claim_due() is None
     assert claimed.schedule.next_run_at > clock()
+
+
+async def test_a_postponed_run_stays_that_of_its_time_until_it_is_too_late(
+    schedules: Schedules, store: Store, clock: Clock
+) -> None:
+    made = await added(schedules, store)
+    clock.now = made.next_run_at
+    for minutes, missed in ((0, None), (1, None), (90, MissedRuns(1, made.next_run_at))):
+        clock.now = made.next_run_at + timedelta(minutes=minutes)
+        claimed = await schedules.claim_due()
+        assert claimed is not None
+        assert (claimed.occasion, claimed.missed) == (made.next_run_at, missed)
+        ending = RunEnd("postponed", retry_at=clock.now + timedelta(minutes=1))
+        await schedules.finish(ALICE, claimed.schedule.schedule_id, claimed.holder, ending)
+
+
+async def test_missed_runs_are_counted_to_a_bound(
+    schedules: Schedules, store: Store, clock: Clock
+) -> None:
+    await added(schedules, store)
+    clock.advance(3600 * 24 * 30)
+    claimed = await schedules.claim_due()
+    assert claimed is not None
+    assert claimed.missed is not None
+    assert claimed.missed.count == MAX_MISSED
+    assert clock.now - claimed.schedule.next_run_at <= HOURLY
 
 
 async def ended(schedules: Schedules, clock: Clock, outcome: RunOutcome) -> None:

@@ -1,9 +1,12 @@
 """Shares: a snapshot holds what was shown when it was made, and ends when its owner says so."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +97,32 @@ async def test_a_snapshot_holds_the_shown_messages_and_nothing_that_came_later(
     assert files == []
     _, page, _ = await links.snapshot_page("reader-s1", from_seq=3, limit=1)
     assert [message.content for message in page] == ["second, edited"]
+
+
+@pytest.mark.parametrize("what", ["page", "files"])
+async def test_a_link_that_ends_while_it_is_read_is_not_there(
+    what: str, patient_file: SqliteDatabase, tmp_path: Path
+) -> None:
+    store, links = Store(patient_file), ShareStore(patient_file)
+    await store.exchange(ALICE, "c1", "first", "one")
+    await links.create_share(ALICE, new("s1"))
+    seen = 0
+
+    def end(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        nonlocal seen
+        seen += "FROM agent_share_" in sql
+        if seen == 2:  # between the first statement of the read and the second one
+            with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other, other:
+                other.execute("PRAGMA foreign_keys=ON")
+                other.execute("DELETE FROM agent_shares")
+
+    sa.event.listen(patient_file.engine, "before_cursor_execute", end)
+    with pytest.raises(ShareNotFoundError):
+        if what == "page":
+            await links.snapshot_page("reader-s1", from_seq=1, limit=100)
+        else:
+            await links.snapshot_files("reader-s1")
+    assert seen >= 2
 
 
 async def test_sources_and_the_end_of_an_answer_are_part_of_the_snapshot(

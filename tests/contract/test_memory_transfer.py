@@ -24,6 +24,10 @@ def logins(database: Database, clock: Clock) -> Logins:
     return Logins(database, clock=clock)
 
 
+def unreadable(_server: str, _sealed: str) -> None:
+    """Seals nothing anew: nothing here is sealed."""
+
+
 def a_file(clock: Clock, name: str) -> StoredFile:
     return StoredFile(
         file_id=name,
@@ -110,7 +114,7 @@ async def test_what_was_not_shown_moves_nothing_and_signs_nobody_in(
     change: str, store: Store, database: Database, logins: Logins, clock: Clock
 ) -> None:
     await everything(store, database, clock)
-    taking = Taking(ALICE, (await store.holdings(ALICE)).digest)
+    taking = Taking(ALICE, (await store.holdings(ALICE)).digest, unreadable)
     await CHANGES[change](store, clock)
     before = await rows_of(database)
     with pytest.raises(HoldingsChangedError):
@@ -126,7 +130,7 @@ async def test_a_login_begins_once_and_takes_nothing_the_second_time(
     store: Store, database: Database, logins: Logins, clock: Clock
 ) -> None:
     await everything(store, database, clock)
-    taking = Taking(ALICE, (await store.holdings(ALICE)).digest)
+    taking = Taking(ALICE, (await store.holdings(ALICE)).digest, unreadable)
     await logins.begin(ACCOUNT, "login")
     for _ in range(2):
         before = await rows_of(database)
@@ -146,7 +150,7 @@ async def test_what_comes_while_a_sign_in_runs_moves_with_it_or_not_at_all(
     for n in range(12):
         visitor, account = f"visitor {n}", f"account {n}"
         await store.exchange(visitor, f"c{n}", "shown", "answer")
-        taking = Taking(visitor, (await store.holdings(visitor)).digest)
+        taking = Taking(visitor, (await store.holdings(visitor)).digest, unreadable)
         outcome, *_ = await asyncio.gather(
             logins.begin(account, f"login {n}", taking=taking),
             schedules.add(

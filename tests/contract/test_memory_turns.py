@@ -57,7 +57,7 @@ async def test_the_first_message_makes_the_conversation(store: Store, clock: Clo
         ),
     )
     made = await store.conversation(ALICE, "s1")
-    assert made.title == ("What is the weather " + "x" * 80)[:60]
+    assert made.title == ("What is the weather " + "x" * 80)[:59] + "…"
     assert (made.agent_id, made.channel) == ("agent-7", "embed")
     assert (made.website_domain, made.ip_address) == ("example.org", "192.0.2.1")
     assert (made.message_count, made.status) == (2, "active")

@@ -65,6 +65,8 @@ async def test_pages_ask_for_everything_once_a_lost_connection_is_back(
     lost = asyncio.Event()
     notices = database.notices(told.put_nowait, lost.set)
     other = database.notices(lambda _: None, lambda: None)
+    assert isinstance(notices, Notices)
+    assert isinstance(other, Notices)
     async with asyncio.timeout(WAIT), notices.running(), other.running():
         for one in (notices, other):
             await one.is_listening.wait()

@@ -7,6 +7,7 @@ that are all hers, the statement must find something.
 
 import importlib
 import itertools
+import pkgutil
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -15,7 +16,8 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
-from memory.conversations import turn_statements
+import memory
+from memory.conversations import preferences, turn_statements
 from memory.engine.database import Database
 from memory.engine.prepared import Prepared
 from memory.engine.scopes import EVERYONE
@@ -51,6 +53,8 @@ MODULES: Final = (
     "conversations.forks",
     "conversations.editing",
     "logins",
+    "threads",
+    "mcp_rows",
     "conversations.reading",
     "conversations.share_copies",
     "conversations.share_files",
@@ -59,6 +63,10 @@ MODULES: Final = (
     "queues.schedule_rows",
     "conversations.turn_statements",
     "conversations.order",
+    "conversations.preferences",
+    "conversations.prompts",
+    "conversations.questions",
+    "conversations.receipt_chain",
     "conversations.summaries",
     "conversations.tenants",
     "conversations.transfer",
@@ -87,28 +95,41 @@ VALUES: Final[dict[str, Any]] = {
     "parent": 1,
     "of_role": "assistant",
     "skipped": 0,
+    "new_comment": "mine",
+    "new_decisions": [],
+    "new_questions": [],
     "new_feedback": "like",
     "new_folder": "mine",
     "new_pinned": True,
+    "new_reason": "other",
+    "new_name": "mine",
     "new_owner": BOB,
+    "new_sealed": "mine",
     "new_summary": "mine",
+    "new_text": "mine",
     "new_title": "mine",
     "noted_before": NOW,
     "now": NOW,
     "agent_id_": "main",
+    "agents": ["main"],
+    "thread_id_": "thread",
     "code_": "code",
     "connection_id_": "begun",
     "file_id_": "sent",
     "hidden_at": None,
     "holder_": "holder",
+    "kind_": "ratings",
     "login_id_": "login",
     "number_": 1,
+    "prompt_id_": "prompt",
+    "server_": "wiki",
     "schedule_id_": "task",
     "share_id_": "share",
     "shown": 1,
     "source_": "source",
     "conversation_id_": "hers",
     "toolkit_": "gmail",
+    "toolkits": ["asana"],
     "turn_id_": "turn",
     "pattern": "%secret%",
     "rows": 10,
@@ -130,14 +151,17 @@ VALUES: Final[dict[str, Any]] = {
 # the columns that a statement sets, and what differs from `VALUES`
 MORE: Final[dict[str, dict[str, Any]]] = {
     "connection_rows._MOVE": {"state": "returned"},
-    "connection_rows._REPLACE": {"connection_id_": "another"},
+    "connection_rows._CHOOSE": {"connection_id_": "connected"},
     "conversations.files._ATTACH": {"ids": ["free"]},
+    "conversations.files._NAMES": {"ids": ["free"]},
     "conversations.forks._NEXT": {"seq_": 1},
     "conversations.forks._SET_DETAILS": {"new_id": "hers", "seq_": 2},
     "conversations.files._REMOVE": {"file_id_": "free"},
     "conversations.imports._GROW": {"conversation_id_": "gone", "before_seq": 3},
+    "conversations.editing._EXPLAIN": {"seq_": 2},
     "conversations.editing._RATE": {"seq_": 2},
     "conversations.editing._RESTORE": {"conversation_id_": "gone"},
+    "mcp_rows._UNSEAL": {"server_": "own"},
     "logins._RENAME": {"names": ["mine"]},
     "queues.schedule_rows._FINISH": {"failures": 0},
     "queues.schedule_rows.MOVE": {"failures": 0},
@@ -152,17 +176,21 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
     "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
+    "conversations.receipt_chain._BEFORE": {"seq_": 9},
     "conversations.tree._BRANCHES_AT": {"seq_": 3},
     "conversations.tree._NEWEST_BELOW": {"seq_": 3},
     "conversations.tree._RUNNING": {"at": BEFORE - timedelta(seconds=1)},
     "conversations.tree._SHOW": {"seq_": 3},
     # while the lease lasted
+    "conversations.questions._OPEN": {"at": BEFORE - timedelta(hours=1)},
     "conversations.reading._RUNNING_ANSWER": {"at": BEFORE - timedelta(hours=1)},
     "conversations.turn_statements.REQUEST_STOP": {"at": BEFORE - timedelta(hours=1)},
     "conversations.turn_statements.WATCH_TURN": {"at": BEFORE - timedelta(hours=1)},
 }
 # a union, whose second part finds the turn by another key
 AGAIN: Final = {"conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "another"}}
+# looks for what is not there, of which nothing is told
+ABSENT: Final[dict[str, set[sa.Table]]] = {"threads._ORPHANED": {agent_sessions}}
 # what a new conversation would consist of
 CREATED: Final[dict[str, Any]] = {
     "session_id": "hers",
@@ -240,6 +268,13 @@ def found(connection: sa.Connection, statement: sa.Executable, values: dict[str,
     return result.rowcount > 0
 
 
+def test_every_module_whose_statements_take_an_owner_is_tried() -> None:
+    names = {each.name for each in pkgutil.walk_packages(memory.__path__, "memory.")}
+    found = {name for name in names - {"memory.migrations.env"} if "versions" not in name}
+    ours = {name.removeprefix("memory.") for name in found}
+    assert {name for name in ours if any(statements_of(name, "sqlite"))} == set(MODULES)
+
+
 @pytest.mark.parametrize("module", MODULES)
 async def test_no_statement_finds_what_is_in_part_another_s(
     database: Database, module: str
@@ -247,8 +282,9 @@ async def test_no_statement_finds_what_is_in_part_another_s(
     dialect = await dialect_of(database)
     for name, statement in statements_of(module, dialect):
         first = parameters_of(name, STRANGER, dialect)
+        tables = tables_of(statement) - ABSENT.get(name, set())
         tries = (first, first | AGAIN[name]) if name in AGAIN else (first,)
-        for mine, owners in itertools.product(tries, worlds(tables_of(statement))):
+        for mine, owners in itertools.product(tries, worlds(tables)):
 
             def none_found(connection: sa.Connection) -> None:
                 shown = {table.name: owner for table, owner in owners.items()}  # noqa: B023
@@ -394,5 +430,29 @@ async def test_what_goes_out_for_another_is_neither_read_nor_changed(database: D
         assert len(outbox_rows.states(connection, ALICE, "phone", [hers])) == 1
         outbox_rows.forget(connection, ALICE)
         assert connection.execute(everything).all() == []
+
+    await rolled_back(database, work)
+
+
+async def test_what_one_has_chosen_is_theirs_alone(database: Database) -> None:
+    def work(connection: sa.Connection) -> None:
+        preferences.set_language(connection, ALICE, "ru")
+        assert preferences.language(connection, BOB) is None
+        preferences.set_language(connection, BOB, "en")
+        preferences.set_language(connection, BOB, "en")
+        assert preferences.language(connection, ALICE) == "ru"
+        preferences.set_consent(connection, ALICE, "ratings", True, NOW)
+        preferences.set_consent(connection, ALICE, "ratings", True, LATER)
+        assert not preferences.consents(connection, BOB)
+        preferences.set_consent(connection, BOB, "ratings", True, NOW)
+        preferences.set_consent(connection, BOB, "ratings", False, NOW)
+        assert not preferences.consents(connection, BOB)
+        assert preferences.consents(connection, ALICE)
+        preferences.forget(connection, BOB)
+        assert preferences.language(connection, ALICE) == "ru"
+        assert preferences.consents(connection, ALICE)
+        preferences.forget(connection, ALICE)
+        assert preferences.language(connection, ALICE) is None
+        assert not preferences.consents(connection, ALICE)
 
     await rolled_back(database, work)

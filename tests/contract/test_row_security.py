@@ -17,12 +17,15 @@ from memory.engine.scopes import EVERYONE, Handover, RowScope
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.logins import Logins
 from memory.maintenance.retention import Retention
+from memory.mcp_servers import McpServerStore
 from memory.queues.inbox import Inbox, NewInboxMessage
 from memory.queues.outbox import NewSend, Outbox
 from memory.queues.schedules import Schedules
+from memory.queues.window_store import ServiceWindows
 from memory.records import StoredFile
 from memory.schema import metadata
 from memory.share_records import NewShare
+from memory.threads import StoredThread, ThreadStore
 from tests.contract.conftest import ALICE, BOB, Clock, Store, emptied
 
 OWNED = [table for table in metadata.sorted_tables if "owner_id" in table.columns]
@@ -52,6 +55,7 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
     file = StoredFile(
         f"{ord(name[0]):032x}", None, None, "a.txt", "text/plain", "document", 1, 1, "a", clock()
     )
+    await store.create_prompt(owner, f"of-{name}", "a prompt")
     await store.add_file(owner, file, bound_of=lambda *_: None)
     tasks = Schedules(database, following=lambda *_: clock() + timedelta(days=1), clock=clock)
     await tasks.add(
@@ -60,8 +64,14 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
     inbox, outbox = Inbox(database, "c", clock=clock), Outbox(database, "c", clock=clock)
     await inbox.add(owner, NewInboxMessage(f"m-{name}", {"text": "a"}))
     await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])
+    await ServiceWindows(database, "c", clock=clock).opened(owner, [f"r-{name}"], clock())
+    await store.set_language(owner, "ru")
+    await store.set_consent(owner, "ratings", is_given=True)
     await Logins(database, clock=clock).begin(owner, f"l-{name}")
-    await ConnectionStore(database, clock=clock).offer(owner, f"k-{name}", "asana")
+    await ConnectionStore(database, clock=clock).offer(owner, f"k-{name}", "asana", "u")
+    thread = StoredThread("graph", f"t-{name}")
+    await ThreadStore(database, clock=clock).keep(owner, f"of-{name}", thread)
+    await McpServerStore(database, clock=clock).seal(owner, "wiki", "sealed")
     share = NewShare(f"of-{name}", f"share-{name}", f"reader-{name}", None)
     await ShareStore(database, clock=clock).create_share(owner, share)
     shared = replace(file, file_id=f"{ord(name[0]) + 1:032x}", seq=1)

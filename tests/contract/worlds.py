@@ -13,14 +13,19 @@ from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
 from memory.schema import (
     agent_connections,
+    agent_consents,
     agent_files,
+    agent_mcp_servers,
     agent_messages,
+    agent_preferences,
+    agent_prompts,
     agent_schedules,
     agent_sessions,
     agent_share_files,
     agent_share_messages,
     agent_share_snapshots,
     agent_shares,
+    agent_threads,
     agent_turns,
 )
 from tests.contract.conftest import ALICE
@@ -130,6 +135,7 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
             superseded=seq == 3,
             parent_seq=0 if role == "user" else 1,
             tokens_used=7,
+            details={"receipt": {"hash": "secret"}},
         )
     add(
         agent_turns,
@@ -143,6 +149,11 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
         answer_seq=2,
         started_at=BEFORE,
     )
+    stored = {"created_at": BEFORE, "updated_at": BEFORE}
+    add(agent_preferences, language="ru")
+    add(agent_consents, kind="ratings", given_at=BEFORE)
+    add(agent_prompts, prompt_id="prompt", name="secret", text="secret", **stored)
+    add(agent_threads, thread_id="thread", session_id="nowhere", agent_id="main", created_at=BEFORE)
     add(agent_files, file_id="sent", session_id="hers", seq=1, **FILE)
     # One that belongs to no conversation is its owner's, whoever else owns one.
     if owners.get(agent_files, ALICE) == owners.get(agent_sessions, ALICE):
@@ -155,12 +166,15 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
             connection_id=state,
             toolkit="gmail",
             state=state,
+            user_id="cmw-user",
             account_id="ca_1",
             code="code",
             tries=5,
             created_at=BEFORE,
             expires_at=LATER,
         )
+    add(agent_mcp_servers, server="own", url="https://own.example.com", **stored)
+    add(agent_mcp_servers, server="wiki", sealed="secret", **stored)
     add(agent_logins, login_id="login", created_at=BEFORE, names=["hers"])
 
 

@@ -102,6 +102,7 @@ class Composio:
         refusal: How it answers where no account is connected.
         page_size: The largest number of items in a page of a list.
         leaky: Whether it lists the accounts of all users to everybody.
+        names_users: Whether its accounts name their users, as it has announced to stop.
         listed_owner: Other owners, by account id, that the list of accounts names.
         redirect: The URL of a link, with ``{token}``.
     """
@@ -117,6 +118,7 @@ class Composio:
         self.refusal: Refusal = "404"
         self.page_size = 1000
         self.leaky = False
+        self.names_users = True
         self.listed_owner: dict[str, str] = {}
         self.redirect = "https://connect.composio.dev/link/{token}"
         self._steps: list[tuple[str, Step]] = []
@@ -125,6 +127,10 @@ class Composio:
     def add_toolkit(self, slug: str, tools: int = 40, *, no_auth: bool = False) -> None:
         """Add a toolkit with `tools` tools."""
         self.toolkits[slug] = many_tools(slug, tools, no_auth=no_auth)
+
+    def add_auth_config(self, config_id: str, toolkit: str) -> None:
+        """Add an auth config that the operator has made."""
+        self.auth_configs[config_id] = config_item(config_id, toolkit)
 
     def answer(self, route: str, step: Step) -> None:
         """Answer the next call whose method and path begin with `route` by `step`."""
@@ -281,6 +287,10 @@ class Composio:
         configs = [body for body in self.auth_configs.values() if body["toolkit"]["slug"] == slug]
         return self._page(call, configs)
 
+    def _body(self, account: Account, owner: str) -> dict[str, Any]:
+        body = account_body(account, owner)
+        return body if self.names_users else {k: v for k, v in body.items() if k != "user_id"}
+
     def _make_config(self, call: Call) -> Reply:
         slug = call.body["toolkit"]["slug"]
         config_id = "ac_" + secrets.token_hex(8)
@@ -308,7 +318,7 @@ class Composio:
             if name in ("user_ids", "statuses", "toolkit_slugs") and value
         }
         accounts = [
-            account_body(account, self.listed_owner.get(account.id, account.user_id))
+            self._body(account, self.listed_owner.get(account.id, account.user_id))
             for account in self.accounts.values()
             if self.leaky
             or (
@@ -324,7 +334,7 @@ class Composio:
         account = self.accounts.get(account_id)
         if account is None:
             return _missing("ConnectedAccount")
-        return Reply(200, {**account_body(account, account.user_id), "params": {}})
+        return Reply(200, {**self._body(account, account.user_id), "params": {}})
 
     def _delete(self, _call: Call, account_id: str) -> Reply:
         if self.accounts.pop(account_id, None) is None:

@@ -12,13 +12,17 @@ LOGO = "https://logos.composio.dev/api/one"
 
 @dataclass(slots=True)
 class Account:
-    """One connected account; a disabled one runs no tools although its status is active."""
+    """One connected account; a disabled one runs no tools although its status is active.
+
+    `email` is what the provider says of it, where it says something.
+    """
 
     id: str
     user_id: str
     toolkit: str
     status: str = "ACTIVE"
     disabled: bool = False
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def account_body(account: Account, owner: str) -> dict[str, Any]:
         "auth_config": config,
         "created_at": WHEN,
         "updated_at": WHEN,
-        "data": {},
+        "data": {"email": account.email} if account.email is not None else {},
         "state": {"authScheme": "OAUTH2", "val": {"status": account.status, **TOKENS}},
     }
 

@@ -20,6 +20,8 @@ def transcription(message: Message) -> Sequence[Step] | None:
     if (message.method, message.path) != ("POST", _PATH):
         return None
     form = fields(message)
+    if not {"model", "file", "filename"} <= form.keys():
+        return [Plain(400, error_body("no file", kind="invalid_request_error", code=None))]
     model = form.get("model", b"").decode()
     if model.startswith("status-"):
         status = int(model.removeprefix("status-"))
@@ -33,6 +35,8 @@ def transcription(message: Message) -> Sequence[Step] | None:
 def fields(message: Message) -> dict[str, bytes]:
     """Return the fields of a multipart form; the name of its file is the field ``filename``."""
     boundary = message.headers["content-type"].partition("boundary=")[2].strip('"').encode()
+    if not boundary:
+        return {}
     values: dict[str, bytes] = {}
     for part in message.body.split(b"--" + boundary)[1:-1]:
         head, _, body = part.partition(b"\r\n\r\n")

@@ -55,7 +55,7 @@ from typing import Any, Self
 
 import uvloop
 
-from tests.doubles import openai_responses
+from tests.doubles import openai_embeddings, openai_responses
 from tests.doubles.openai_answer import Answer
 from tests.doubles.openai_audio import transcription
 from tests.doubles.openai_http import Connection, Message
@@ -157,6 +157,8 @@ class OpenAIDouble(Records):
             return self._chat_plan(request)
         if (request.method, request.path) == ("POST", openai_responses.PATH):
             return openai_responses.plan(request)
+        if (request.method, request.path) == ("POST", openai_embeddings.PATH):
+            return openai_embeddings.embeddings(request)
         if (request.method, request.path) == ("GET", "/v1/models"):
             entry = {"object": "model", "created": 0, "owned_by": "double"}
             models = [{"id": name, **entry} for name in (*LISTED_MODELS, *self._scripts)]

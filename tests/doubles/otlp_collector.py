@@ -56,9 +56,11 @@ class OTLPCollector:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def named(self, name: str) -> list[Span]:
-        """Return the spans of this name."""
-        return [span for span in self.spans if span.name == name]
+    def of(self, operation: str) -> list[Span]:
+        """Return the spans of this operation, as OpenTelemetry's conventions name it."""
+        return [
+            span for span in self.spans if span.attributes.get("gen_ai.operation.name") == operation
+        ]
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()

@@ -22,6 +22,9 @@ class Cloud:
         files: The media's bytes by media id.
         media_urls: Other download URLs than the API's own, by media id.
         sent: The bodies of the messages sent.
+        closed: Recipients who have not written for 24 hours: they get templates alone.
+        templates: The approved templates: name, language, and how many parameters the body has.
+        refused: The bodies of the messages that were refused.
         read: The bodies of the read receipts.
         stalled: The ids of media whose download stops after the first byte until the API closes.
         fetched: The ids of the media asked for.
@@ -33,6 +36,9 @@ class Cloud:
     files: dict[str, bytes] = field(default_factory=dict)
     media_urls: dict[str, str] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)
+    closed: set[str] = field(default_factory=set)
+    templates: set[tuple[str, str, int]] = field(default_factory=set)
+    refused: list[dict[str, Any]] = field(default_factory=list)
     read: list[dict[str, Any]] = field(default_factory=list)
     stalled: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
@@ -52,9 +58,32 @@ class Cloud:
             return web.json_response({"error": {"code": 190}}, status=401)
         body = await request.json()
         assert body["messaging_product"] == "whatsapp"
+        if (error := self._error_of(body)) is not None:
+            self.refused.append(body)
+            self.changed.set()
+            return web.json_response({"error": error}, status=400)
         (self.read if body.get("status") == "read" else self.sent).append(body)
         self.changed.set()
         return web.json_response({"messages": [{"id": "wamid.out"}]})
+
+    def _error_of(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Return Meta's error for a message, in the form of its reference."""
+        template = body.get("template")
+        if template is None:
+            if body.get("recipient", body.get("to")) not in self.closed or "text" not in body:
+                return None
+            return _error(131047, "Re-engagement message")
+        parameters = [p for c in template.get("components", ()) for p in c["parameters"]]
+        assert all(set(p) == {"type", "text"} and "\n" not in p["text"] for p in parameters)
+        form = (template["name"], template["language"]["code"], len(parameters))
+        if form in self.templates:
+            return None
+        is_named = any(form[:2] == known[:2] for known in self.templates)
+        if is_named:
+            return _error(
+                132000, "Number of parameters does not match the expected number of params"
+            )
+        return _error(132001, "Template name does not exist in the translation")
 
     async def _media(self, request: web.Request) -> web.Response:
         media_id = request.match_info["media"]
@@ -76,6 +105,12 @@ class Cloud:
         await answer.write(self.files[media_id][:1])
         await self.closing.wait()
         return answer
+
+
+def _error(code: int, message: str) -> dict[str, Any]:
+    data = {"messaging_product": "whatsapp", "details": message}
+    text = f"(#{code}) {message}"
+    return {"message": text, "type": "OAuthException", "code": code, "error_data": data}
 
 
 @contextlib.asynccontextmanager

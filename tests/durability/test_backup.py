@@ -86,10 +86,10 @@ async def laws_broken(settings: Settings) -> dict[str, int]:
         found = await check(settings, database)
         assert isinstance(database, SqliteDatabase)
         await check_consistent(database)
-    return {law: times for law, times in found.items() if times}
+    return {invariant: times for invariant, times in found.items() if times}
 
 
-async def test_a_restored_backup_holds_all_and_breaks_no_law(tmp_path: Path) -> None:
+async def test_a_restored_backup_holds_all_and_breaks_no_invariant(tmp_path: Path) -> None:
     settings = await fill(tmp_path / "old", "one", "two")
     made = back_up(settings, tmp_path / "backup")
     assert {entry.path for entry in made.entries} == {"chat.db", f"files/ab/{STORED}"}

@@ -235,7 +235,7 @@ async def test_who_proves_nothing_loses_a_left_answer_after_a_minute(tmp_path: P
         runtime.chat._clock = clock
         async with here.asking(browser, said) as (tab, _):
             (session,) = runtime.registry._sessions.values()
-            assert not session.principal.is_kept
+            assert not session.principal.is_stored
             await tab.close()
         await here.until_unread()
         clock.now += 59

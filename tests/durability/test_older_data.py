@@ -13,6 +13,7 @@ from cmw_agent.cli.backup import check, restore
 from cmw_agent.config.settings import Settings
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from cmw_agent.web.security.visitor_cookie import VisitorTokens
 from memory.connections import ConnectionStore
 from memory.engine.database import open_database
@@ -113,8 +114,15 @@ async def faults_of(settings: Settings) -> dict[str, int]:
     """Return what `check` finds, and what was connected, in the settings' database."""
     database = open_database(f"sqlite:///{settings.data_dir / 'chat.db'}")
     try:
-        assert await ConnectionStore(database).connected(ALICE.id) == {"gmail": "account-1"}
-        return {law: times for law, times in (await check(settings, database)).items() if times}
+        (connected,) = await ConnectionStore(database).connected(ALICE.id)
+        assert (connected.toolkit, connected.account_id) == ("gmail", "account-1")
+        assert connected.user_id == ConnectionUser.of(ALICE).value
+        assert connected.chosen_at is not None
+        return {
+            invariant: times
+            for invariant, times in (await check(settings, database)).items()
+            if times
+        }
     finally:
         await database.dispose()
 

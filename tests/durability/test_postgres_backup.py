@@ -13,11 +13,16 @@ import asyncpg
 import pytest
 
 from cmw_agent.cli.backup import check
+from cmw_agent.identity.principals import Principal
 from memory.engine.database import migrate, open_database
-from tests.contract.conftest import ALICE, Store, postgres_server
+from memory.records import utcnow
+from tests.contract.conftest import ALICE, BOB, Clock, Store, postgres_server
+from tests.contract.test_row_security import fill
 from tests.durability.test_backup import add_file, stored
 from tests.harness import WAIT, settings_for
 from tests.processes import HOUSE
+from tests.service import running_app
+from tests.unit.test_commands import run as command
 
 __all__ = ["postgres_server"]  # a fixture is found by its name here
 
@@ -111,3 +116,62 @@ async def test_a_dump_brings_back_what_was_there_and_nothing_later(
         assert set((await check(settings, restored)).values()) == {0}
     finally:
         await restored.dispose()
+
+
+async def everything(url: str) -> dict[str, list[str]]:
+    """Return each table's rows as texts, as an operator sees them, without any code of the app."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SET cmw.maintenance = on")
+        found = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+        )
+        rows = {}
+        for (table,) in found:
+            query = f'SELECT t::text FROM "{table}" t ORDER BY 1'  # noqa: S608 (names of tables)
+            rows[table] = [text for (text,) in await connection.fetch(query)]
+        del rows["alembic_version"]
+        return rows
+    finally:
+        await connection.close()
+
+
+async def test_a_dump_brings_nobody_back_who_was_erased_after_it(
+    tmp_path: Path, postgres_server: str
+) -> None:
+    url, data, clock = await made(postgres_server), tmp_path / "data", Clock()
+    settings = settings_for(data, database_url=url)
+    async with running_app(settings) as app:
+        database = open_database(url)
+        for owner in (ALICE, BOB):
+            await fill(database, owner, clock)
+        await database.dispose()
+        begun = utcnow()
+        before = await everything(url)
+        for name, rows in before.items():
+            for owner in ("alice", "bob"):
+                assert any(owner in row for row in rows), f"{name} needs a row of {owner}"
+        await run(documented("pg_dump"), url, tmp_path)
+        await app.history.forget(Principal(ALICE, "account"))
+    url = await made(postgres_server)
+    await run(documented("pg_restore"), url, tmp_path)
+    assert await everything(url) == before
+    done = await command(data, "erase-again", begun.isoformat(), CMW_DATABASE_URL=url)
+    assert (done.code, done.out) == (0, "owners erased again: 1\n"), done.err
+    after = await everything(url)
+    left = {name: [row for row in rows if "alice" in row] for name, rows in after.items()}
+    # An id keeps a message of a channel from being taken twice; a thread is its agent's to delete.
+    (thread,), (message,) = left.pop("agent_threads"), left.pop("channel_messages")
+    assert (thread in before["agent_threads"], ALICE in message) == (True, False)
+    assert [name for name, rows in left.items() if rows] == []
+    for name, rows in after.items():
+        assert [row for row in rows if "alice" not in row] == [
+            row for row in before[name] if "alice" not in row
+        ], name
+    restored = open_database(url)
+    faults = await check(settings, restored)
+    await restored.dispose()
+    assert {name for name, count in faults.items() if count} == {
+        "files without their bytes",  # none were stored here
+        "agent_threads without a conversation of the same owner",
+    }

@@ -105,10 +105,10 @@ async def test_a_restart_of_the_database_costs_the_turns_meanwhile_and_nothing_e
             await asyncio.to_thread(own_server.stop)
             with pytest.raises(ServiceUnavailableError):
                 await all_events(runtime.chat.turn(session, "meanwhile", key="k2"))
-            assert not await runtime.ready()
+            assert await runtime.readiness() == "not ready"
             await asyncio.to_thread(own_server.start)
             async with asyncio.timeout(WAIT):
-                while not await runtime.ready():  # noqa: ASYNC110 (there is no event to wait for)
+                while await runtime.readiness() != "ready":  # noqa: ASYNC110 (there is no event to wait for)
                     await asyncio.sleep(0.1)
             events = await all_events(runtime.chat.turn(session, "meanwhile", key="k2"))
             assert turn_end(events).outcome == "complete"

@@ -83,7 +83,7 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
         book = ScheduleService(
             schedule_store(runtime, clock), runtime.settings, runtime.budgets.budget("tasks"), clock
         )
-        assert ": interrupted" in await book.overview(session.owner)
+        assert ": interrupted" in await book.overview(session.owner, session.language)
         clock.advance(days=1)
         await run_due(scheduler)
         assert heard.outcomes == ["complete"]
@@ -124,17 +124,67 @@ async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> 
         assert [row["content"] for row in messages(tmp_path, "⏰")].count("⏰ the news") == 1
 
 
-async def test_what_was_missed_is_made_up_for_within_the_hour(tmp_path: Path) -> None:
+async def test_what_was_missed_is_made_up_for_within_the_hour_and_reported_later(
+    tmp_path: Path,
+) -> None:
     clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
-        for hours, outcomes in ((0.9, 1), (24.2, 1), (49.0, 1), (22.5, 2)):
+        runs = [["complete"], ["interrupted"], ["interrupted"], ["complete"]]
+        for hours, outcomes in zip((0.9, 24.2, 49.0, 22.5), runs, strict=True):
+            heard.outcomes.clear()
             clock.advance(hours=hours)
             await run_due(scheduler_of(runtime, clock, heard))
-            assert len(heard.outcomes) == outcomes
+            assert heard.outcomes == outcomes
             upcoming = (await stored(runtime, clock, session)).next_run_at
             assert clock.now < upcoming < clock.now + timedelta(days=1)
+
+
+async def test_missed_runs_are_reported_where_the_task_answers_once(tmp_path: Path) -> None:
+    clock, heard, sent = FakeClock(), RecordingObserver(), list[Delivery]()
+
+    async def deliver(delivery: Delivery) -> None:
+        sent.append(delivery)
+
+    async with running_app(settings_for(tmp_path)) as runtime:
+        session = await session_of(runtime)
+        session.channel = "whatsapp"
+        await say(runtime, session, f"/schedule {clock.far}: the news")
+        clock.jump()
+        clock.advance(days=2, hours=2)
+        for _ in range(2):
+            await run_due(scheduler_of(runtime, clock, heard, deliver=deliver))
+        (report,) = sent
+        assert "did not run 3 times, from " in report.text
+        assert (report.owner, report.channel) == (session.owner, "whatsapp")
+        conversation = session.conversation_id or ""
+        *_, question, note = await session.memory.messages(session.owner, conversation)
+        assert (question.content, note.content) == ("⏰ the news", report.text)
+        assert (await stored(runtime, clock, session)).failures == 0
+
+
+async def test_missed_runs_are_reported_when_the_conversation_is_free_again(
+    tmp_path: Path,
+) -> None:
+    clock, heard = FakeClock(), RecordingObserver()
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
+        async with running_app(settings) as runtime:
+            session = await scheduled(runtime, clock)
+            scheduler = scheduler_of(runtime, clock, heard)
+            talking = asyncio.create_task(say(runtime, session, "one two"))
+            await endpoint.wait_held()
+            clock.jump()
+            clock.advance(hours=2)
+            await run_due(scheduler)
+            assert heard.outcomes == ["postponed"]
+            endpoint.release_all()
+            await talking
+            clock.advance(seconds=61)
+            await run_due(scheduler)
+            assert heard.outcomes == ["postponed", "interrupted"]
+            assert "did not run on" in messages(tmp_path, "⏰")[-1]["content"]
 
 
 async def test_a_starting_app_runs_what_is_due_by_itself(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from cmw_agent.channels.common.callers import Callers
 from cmw_agent.channels.whatsapp.answering import INTERRUPTED, WhatsAppAnswerer, owner_of
 from cmw_agent.channels.whatsapp.approvals import WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
-from cmw_agent.channels.whatsapp.inbound import parsed
 from cmw_agent.channels.whatsapp.sender import MAX_ATTEMPTS, Sender
 from cmw_agent.channels.whatsapp.worker import LOST, RENEW_SECONDS, UNBEGUN, Worker, notice
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.language import languages
 from cmw_agent.observability.observers import Observer
 from memory.engine.database import Database, migrate, open_database
 from memory.queues.inbox import Inbox, InboxMessage, NewInboxMessage
@@ -47,6 +48,7 @@ from tests.phones import (
     cloud_settings,
     deliver,
     message,
+    parsed,
     settled,
     whatsapp_settings,
 )
@@ -139,6 +141,7 @@ async def test_a_file_that_a_bridge_delivers_reaches_the_model(tmp_path: Path) -
             await bridge.until(1)
             assert "written words" in str(endpoint.requests[-1].messages)
             assert bridge.texts(KIM)[0].startswith("You said: look")
+            assert "guessed" not in bridge.texts(KIM)[0]
             assert rows(tmp_path, "SELECT media FROM channel_messages") == [{"media": None}]
         inline = whatsapp_settings(tmp_path, bridge, whatsapp_inline=True, **model)
         async with served(inline) as app, aiohttp.ClientSession() as http:
@@ -146,6 +149,11 @@ async def test_a_file_that_a_bridge_delivers_reaches_the_model(tmp_path: Path) -
             assert (await deliver(http, app.url, body))[1]["reply"].startswith("You said: see")
             assert "written words" in str(endpoint.requests[-1].messages)
             assert "look" not in str(endpoint.requests[-1].messages)
+            coded = base64.b64encode("Договор от 3 мая".encode("cp1251")).decode()
+            body = message(LEE, "", caption="old", **(file | {"mediaBase64": coded}))
+            reply = (await deliver(http, app.url, body))[1]["reply"]
+            assert reply.endswith("_It was read as Windows-1251, which was guessed._")
+            assert "Договор от 3 мая" in str(endpoint.requests[-1].messages)
 
 
 @pytest.mark.parametrize("is_inline", [False, True])
@@ -386,7 +394,7 @@ async def test_an_answer_that_comes_too_late_is_named_in_the_log(
         asked = await at.takes(message(KIM, "hold on"))
         await endpoint.wait_held()
         async with beside(tmp_path, ahead=timedelta(minutes=2)) as other:
-            assert await other.mark_lost(notice) == 1
+            assert await other.mark_lost(partial(notice, language=languages().english)) == 1
         endpoint.release_all()
         await wait_until(lambda: "an answer came too late" in caplog.text)
         name = Principal(asked.owner, "phone").log_name
@@ -413,7 +421,9 @@ async def test_the_time_for_a_file_ends_nothing_that_whoever_reads_it_does(tmp_p
         cloud.files, cloud.stalled = {"77": b"only the first of these"}, {"77"}
         wire = WhatsAppClient(cloud_settings(tmp_path, cloud), client, media_seconds=MEDIA_SECONDS)
         is_over = asyncio.Event()
-        async with contextlib.aclosing(wire.media("77")) as body:
+        (found,) = parsed(cloud_body(cloud_message("491511", "image", id="77")))
+        picture = found.message
+        async with contextlib.aclosing(wire.media(picture)) as body:
             assert await anext(body) == b"o"
             asyncio.get_running_loop().call_later(MEDIA_SECONDS + 0.5, is_over.set)
             await is_over.wait()

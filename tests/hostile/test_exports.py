@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from cmw_agent.conversations.export import FORMATS
+from cmw_agent.conversations.export import formats
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import languages
 from memory.records import NewTurn
 from tests.harness import Browser, Served, served, settings_for
 from tests.rows import rows
@@ -59,7 +60,7 @@ async def test_a_third_unread_export_of_one_owner_is_refused_until_one_is_given_
             await wait_until(lambda: budgets.used("exports") == 1)
             assert (await one.text()).count(PARAGRAPH.strip()) == 2 * EXCHANGES
         await wait_until(lambda: budgets.used("exports") == 0)
-        for ending in FORMATS:
+        for ending in formats(languages().english):
             async with alice.http.get(address(ending)) as whole:
                 assert (await whole.text()).count(PARAGRAPH) == 2 * EXCHANGES
         await wait_until(lambda: budgets.used("exports") == 0)

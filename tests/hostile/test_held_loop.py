@@ -17,8 +17,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from cmw_agent.conversations.export import FORMATS
+from cmw_agent.conversations.export import formats
 from cmw_agent.core.sanitize import MAX_MARKS, validate_message
+from cmw_agent.language import languages
 from cmw_agent.llm.chat_model import complete
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import respond
@@ -253,6 +254,8 @@ QUESTIONS = {
     "questions": ("", "what is the ", ""),
     "a greeting of spaces": ("", " ", "hi"),
     "a number": ("count to ", "1", ""),
+    "names in Russian": ("", "меня зовут ", ""),
+    "places in Russian": ("который час", " в ", "1"),
 }
 
 
@@ -264,7 +267,12 @@ def test_the_demo_reads_a_message_once(case: str) -> None:
         return [HumanMessage(first + often * (size // len(often)) + last)]
 
     tools = ("current_time", "calculate")
-    assert grows_no_faster(lambda messages: respond(messages, tools), made, (4_000, LONG))
+
+    def read(messages: list[BaseMessage]) -> None:
+        for language in languages().all:
+            respond(messages, tools, language)
+
+    assert grows_no_faster(read, made, (4_000, LONG))
 
 
 # -- fences -----------------------------------------------------------------------
@@ -272,7 +280,7 @@ def test_the_demo_reads_a_message_once(case: str) -> None:
 
 def test_a_step_is_drawn_in_the_time_that_its_text_explains() -> None:
     def drawn(text: str) -> None:
-        tool_step("calculate", {"expression": text}, text)
+        tool_step("calculate", {"expression": text}, languages().english, text)
 
     assert grows_no_faster(drawn, lambda size: "`" * size, (160_000,))
 
@@ -283,6 +291,6 @@ def test_an_export_is_written_in_the_time_that_its_text_explains() -> None:
         return stored("assistant", "done", tool_calls=(call,))
 
     def exported(message: StoredMessage) -> None:
-        FORMATS["md"].page([message], is_first=True)
+        formats(languages().english)["md"].page([message], is_first=True)
 
     assert grows_no_faster(exported, made, (160_000,))

@@ -17,10 +17,11 @@ from cmw_agent.channels.openai.streams import ChatCompletionBuilder
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.formatting import split, whatsapp
 from cmw_agent.chat.approval_registry import _digest
-from cmw_agent.conversations.export import FORMATS, beginning
+from cmw_agent.conversations.export import beginning, formats
 from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, validate_message
 from cmw_agent.files.sniffing import clean_name
+from cmw_agent.language import languages
 from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.text_calls import parse_calls
@@ -45,10 +46,11 @@ from tests.unit.test_view import stored
 
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
+        "cmw_agent.channels.common.late_answers.LateAnswer.__call__",
         "cmw_agent.agent.tool_loop.ToolLoop.run",
         "cmw_agent.channels.common.turn_streams._watch",
         "cmw_agent.channels.common.turn_streams.events_until_end",
-        "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
+        "cmw_agent.channels.whatsapp.routes.WhatsApp._take",
         "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._wait_for_decision",
         "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts.ask",
         "cmw_agent.channels.whatsapp.answering.WhatsAppAnswerer._type",
@@ -56,7 +58,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.worker.Worker._run",
         "cmw_agent.chat.service.ChatService._keep",
         "cmw_agent.chat.stored_answer.stored_parts",
-        "cmw_agent.files.extraction.end_worker",
+        "cmw_agent.files.workers.end_worker",
         "cmw_agent.conversations.importing.imported_files.FileBody.drain",
         "cmw_agent.conversations.importing.imported_files.FileBody.pieces",
         "cmw_agent.conversations.importing.job.ImportJob.lines",
@@ -80,13 +82,17 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.heartbeats.disconnected",
         "cmw_agent.web.page.base_handlers.BaseHandlers._page",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",
+        "cmw_agent.tools.mcp.connection.McpConnection._until_idle",
         "memory.engine.sqlite.SqliteDatabase._merged",
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
+        "cmw_agent.tools.openapi.client._text",
         "cmw_agent.core.bodies.read_request_body",
-        "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
+        "cmw_agent.core.bodies.unpacked",
+        "cmw_agent.channels.whatsapp.requests.JsonRequests.stream",
         "cmw_agent.files.extraction._communicate",
+        "cmw_agent.files.page_pictures.unpacked",
         "cmw_agent.files.storage.FileStore.receive",
         "cmw_agent.conversations.importing.upload.ExportUploads._write",
         "cmw_agent.conversations.archive_export._read",
@@ -94,13 +100,17 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.llm.endpoint.read_error_body",
     ),
     "numbers are added or rounded": (
+        "cmw_agent.agent.own.events.RunDrawing._bound",
+        "cmw_agent.files.letter_odds.likelihood",
         "cmw_agent.web.page.colours.mixed",
         "cmw_agent.chat.answer.AnswerAccumulator._add_call",
         "cmw_agent.chat.answer.AnswerAccumulator._count",
         "cmw_agent.chat.answer.AnswerAccumulator._end_thought",
         "cmw_agent.chat.answer.AnswerAccumulator.details",
-        "cmw_agent.web.page.steps._duration",
+        "cmw_agent.web.page.steps._thinking",
         "cmw_agent.cli.backup.check",
+        "cmw_agent.cli.dataset_command._Consented.conversations",
+        "cmw_agent.cli.dataset_command._Consented.pages",
         "cmw_agent.limits.budget_use.Hold.grow",
         "cmw_agent.limits.budget_use.BudgetUsage.add",
         "cmw_agent.limits.budget_use.BudgetUsage.record",
@@ -113,7 +123,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.conversations.importing.run.ImportRun._message",
         "cmw_agent.conversations.importing.run.ImportRun._spend",
         "cmw_agent.conversations.importing.report.ImportReport.refuse",
-        "cmw_agent.observability.tracing.TurnSpans.counted",
+        "cmw_agent.observability.tracing.TurnSpans.tokens_counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",
         "cmw_agent.llm.thinking.ThoughtFields._add_detail",
@@ -121,18 +131,23 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat.context_cache._add",
         "cmw_agent.server.http_protocol.BoundedProtocol.data_received",
         "cmw_agent.chat.turn_runner.TurnRunner._finish",
+        "cmw_agent.recording.tape.TurnTape.add",
         "memory.maintenance.retention.Retention._in_batches",
     ),
     "a few entries, bounded by a constant, are looked at": (
+        "cmw_agent.tools.mcp.connection._cause",
+        "cmw_agent.tools.mcp.offers._all_pages",
+        "cmw_agent.tools.mcp.requests.list_tools",
+        "cmw_agent.tools.mcp.sign_ins.SignIns._remember",
+        "cmw_agent.tools.search.SearchedToolset._found",
         "cmw_agent.web.gradio_transport.protocol.edits",
         "cmw_agent.web.page.rendering.history",
         "cmw_agent.limits.backends.ProcessStorage._put",
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.describe_exception",
         "cmw_agent.observability.loop_watchdog.trail",
-        "cmw_agent.llm.http_client.Upstream._learn",
+        "cmw_agent.llm.http_client.Upstream.learn",
         "cmw_agent.web.login.accounts._evict_oldest",
-        "cmw_agent.web.page.sending_handlers.SendingHandlers._send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
         "cmw_agent.conversations.shares._fitting",
@@ -148,16 +163,20 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.conversations.share_copies.copy",
         "memory.conversations.shares._shown",
     ),
-    "files of one message, of which there are few": ("cmw_agent.files.content.content_parts",),
     "one copy of what is sent anyway": (
+        "cmw_agent.tools.openapi.requests.request_of",
         "cmw_agent.agent.agent.CmwAgent.summarise",
         "cmw_agent.web.gradio_transport.event_server.EventServer._deliver",
         # the whole answer for each of its windows, as Gradio's clients read it
         "cmw_agent.web.page.sending_handlers.SendingHandlers.chat",
     ),
     "orjson reads in linear time, and refuses what is nested too deeply": (
+        "cmw_agent.agent.own.recorded._request",
+        "cmw_agent.agent.own.recorded_tools._outcome",
+        "cmw_agent.agent.own.recorded_tools.recorded_tool.call",
+        "cmw_agent.tools.search.named_call",
         "cmw_agent.channels.whatsapp.routes._json",
-        "cmw_agent.channels.whatsapp.client._json",
+        "cmw_agent.channels.whatsapp.requests._json",
         "cmw_agent.files.extraction._parse",
         "cmw_agent.llm.sse_template.Template._text",
         "cmw_agent.llm.sse_template.Template.of",
@@ -171,9 +190,12 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.security.session_binding.bind_body",
         "cmw_agent.web.api.endpoint.body",
         "cmw_agent.web.page.page_request.file_ids",
+        "cmw_agent.web.login.id_tokens._signed_claims",
         "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `sanitize_json` has made shallow": (
+        "memory.receipts.digest",
+        "cmw_agent.agent.client_tools._on_wire",
         "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
@@ -196,12 +218,82 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.app_files.AppFiles.offline",
     ),
     "not on the loop of the app: commands, start, a thread of its own": (
+        "cmw_agent.tools.openapi.documents._parsed",
+        "cmw_agent.tools.openapi.loading._fetched",
+        "cmw_agent.tools.openapi.operations._tool_name",
+        "cmw_agent.tools.openapi.operations._OperationReader.operation",
+        "cmw_agent.tools.openapi.operations._OperationReader._add",
+        "cmw_agent.config.settings_digest.settings_digest",
+        "cmw_agent.identity.tripwire.Tripwire._check_file",
+        "cmw_agent.proof.trials._until_ready",
+        "cmw_agent.cli.replay_command._replayed",
+        "cmw_agent.proof.replay.cassette._object",
+        "cmw_agent.proof.replay.differences._parsed",
+        "cmw_agent.proof.replay.differences._pretty",
+        "cmw_agent.proof.replay.order.Order.run",
+        "cmw_agent.proof.replay.order.Order._is_there",
+        "cmw_agent.proof.replay.order.events_of",
+        "cmw_agent.proof.replay.order.shuffled_order",
+        "cmw_agent.proof.replay.reports.same_lines",
+        "cmw_agent.proof.replay.reports.changed_lines",
+        "cmw_agent.proof.replay.reports.write_reports",
+        "cmw_agent.proof.replay.reports._record",
+        "cmw_agent.proof.replay.tools.read_stubs",
+        "cmw_agent.recording.redaction.Redaction.json",
+        "cmw_agent.recording.redaction.Redaction.stream",
+        "cmw_agent.recording.redaction.Redaction._replace.copy",
+        "cmw_agent.recording.redaction.Redaction._replace",
+        "cmw_agent.recording.redaction._event",
+        "cmw_agent.proof.scenario.cells.loaded",
+        "cmw_agent.proof.scenario.checks.failure",
+        "cmw_agent.proof.scenario.checks._schema_failure",
+        "cmw_agent.proof.scenario.judges.verdict",
+        "cmw_agent.proof.scenario.judges._read",
+        "cmw_agent.proof.scenario.reports.write_reports",
+        "cmw_agent.proof.scenario.runner.run_scenario",
+        "cmw_agent.proof.scenario.conversation.Conversation._take",
+        "cmw_agent.proof.scenario.statistics.fisher.chance",
+        "cmw_agent.proof.scenario.statistics.pass_k_of",
+        "cmw_agent.proof.scenario.baseline.read_baseline",
+        "cmw_agent.proof.scenario.samples.read_samples",
+        "cmw_agent.proof.scenario.samples.inspect_lines",
+        "cmw_agent.proof.scenario.samples.openai_lines",
+        "cmw_agent.conversations.tombstones.Tombstones._records",
+        "cmw_agent.proof.receipts.verification._receipt",
+        "cmw_agent.proof.storm.chainlit_socket.ChainlitSocket.open",
+        "cmw_agent.proof.storm.chainlit_socket.ChainlitSocket.emit",
+        "cmw_agent.proof.storm.chainlit_socket.ChainlitSocket.until",
+        "cmw_agent.proof.storm.chainlit_socket.ChainlitSocket._poll",
+        "cmw_agent.proof.storm.chainlit_socket._value",
+        "cmw_agent.proof.storm.control_chainlit._Connection.emit",
+        "cmw_agent.proof.storm.control_chainlit.ControlChainlit._poll",
+        "cmw_agent.proof.storm.control_chainlit.ControlChainlit._push",
+        "cmw_agent.proof.storm.control_chat._put",
+        "cmw_agent.proof.storm.control_widget.ControlWidget._message",
+        "cmw_agent.proof.storm.control_server.ControlServer._data",
+        "cmw_agent.proof.storm.control_server.ControlServer._completion",
+        "cmw_agent.proof.storm.event_streams._value",
+        "cmw_agent.proof.storm.gradio_chat.GradioTab._applied",
+        "cmw_agent.proof.storm.gradio_values._edit",
+        "cmw_agent.proof.storm.joined_texts.JoinedTexts.feed",
+        "cmw_agent.proof.storm.joined_texts.JoinedTexts.json",
+        "cmw_agent.proof.storm.openai.OpenAIChat.attack",
+        "cmw_agent.proof.storm.reports.write_reports",
+        "cmw_agent.proof.storm.reports.as_dict",
+        "cmw_agent.proof.storm.wire.Reply.json",
+        "cmw_agent.proof.storm.wire.Wire._heard",
+        "cmw_agent.agent.own.held_texts._texts",
+        "cmw_agent.agent.own.own_agents.OwnAgents.of",
+        "cmw_agent.cli.agent_check.check_agent",
+        "cmw_agent.cli.serve.loaded",
         "cmw_agent.web.page.header.brand",
         "cmw_agent.web.page.header.heading",
         "cmw_agent.web.page.header.footer",
-        "cmw_agent.web.page.header._answerer",
-        "cmw_agent.web.page.header._agents",
-        "cmw_agent.web.page.header._efforts",
+        "cmw_agent.web.page.box_tools._button",
+        "cmw_agent.web.page.box_tools._answerer",
+        "cmw_agent.web.page.box_tools._agents",
+        "cmw_agent.web.page.box_tools._models",
+        "cmw_agent.web.page.box_tools._efforts",
         "cmw_agent.web.page.document._head",
         "cmw_agent.web.page.document._first_picture",
         "cmw_agent.cli.backup_folder._measured",
@@ -221,13 +313,16 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.limits.budget_use.BudgetUsage.grant",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffers.open",
     ),
-    "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
+    "one list made of a few": ("cmw_agent.web.login.claims.user_claims",),
     "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "an error's text, of which 1,200 characters are read": (
         "cmw_agent.llm.adaptation._stands_alone",
         "cmw_agent.llm.error_details.without_quotes",
     ),
-    "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
+    "16 digits at most": ("cmw_agent.channels.whatsapp.inbound.time_of",),
+    "one class of characters, in one pass over the number of the app": (
+        "cmw_agent.channels.whatsapp.cloud_webhook._items",
+    ),
     "measured in test_reply_sizes.py": (
         "cmw_agent.llm.chunks.read_json",
         "cmw_agent.llm.sse.SSEParser.feed",
@@ -241,6 +336,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.formatting._address",
     ),
     "lists and numbers grow, and each piece is a model's own": (
+        "cmw_agent.agent.own.graph.GraphRunner._values",
+        "cmw_agent.agent.own.graph._drawn",
         "cmw_agent.llm.responses_api.ResponsesReader._arguments",
         "cmw_agent.llm.responses_api.ResponsesReader._ended",
         "cmw_agent.chat.answer.AnswerAccumulator._add_further",
@@ -302,7 +399,9 @@ def tolerant(work: Callable[[Any], object], *refused: type[Exception]) -> Callab
 
 
 def asked_for(text: str) -> object:
-    return question(PendingApproval("approval", "call", "SEND", {"text": text}, 2.0))
+    return question(
+        PendingApproval("approval", "call", "SEND", {"text": text}, 2.0), languages().english
+    )
 
 
 def heard(kind: Callable[[], Any]) -> Callable[[int], object]:
@@ -330,7 +429,7 @@ def begun(messages: list[StoredMessage]) -> str:
     async def pages() -> AsyncGenerator[list[StoredMessage]]:
         yield messages
 
-    return asyncio.run(beginning(FORMATS["md"], CONVERSATION, pages(), 10**9))
+    return asyncio.run(beginning(formats(languages().english)["md"], CONVERSATION, pages(), 10**9))
 
 
 def streamed(text: str) -> object:
@@ -439,7 +538,9 @@ CASES = {
     "an export": Case(
         "cmw_agent.conversations.export._section",
         "cmw_agent.conversations.export._section",
-        work=lambda text: FORMATS["html"].page([stored("assistant", text)], is_first=True),
+        work=lambda text: formats(languages().english)["html"].page(
+            [stored("assistant", text)], is_first=True
+        ),
         made=lambda size: "<" * size,
         size=256_000,
     ),
@@ -457,13 +558,13 @@ CASES = {
     ),
     "what a question shows": Case(
         "cmw_agent.chat.approval_registry._digest",
-        work=lambda text: _digest("owner", "conversation", "SEND", {text: text, "a": [text]}),
+        work=lambda text: _digest("owner", "conversation", "SEND", {text: text, "a": [text]}, None),
         made=lambda size: "\0" * size,
         size=256_000,
     ),
     "what a question shows, nested": Case(
         "cmw_agent.chat.approval_registry._digest",
-        work=lambda shown: _digest("owner", "conversation", "SEND", shown),
+        work=lambda shown: _digest("owner", "conversation", "SEND", shown, None),
         made=nested,
     ),
     "a host's name": Case(
@@ -476,10 +577,7 @@ CASES = {
         "cmw_agent.files.sniffing.clean_name", work=clean_name, made=lambda s: "/" * s
     ),
     "times": Case(
-        "cmw_agent.schedules.phrases._named_days",
-        "cmw_agent.schedules.phrases._times",
         "cmw_agent.schedules.recurrence._weekdays",
-        "cmw_agent.schedules.recurrence.next_run",
         "cmw_agent.schedules.recurrence.next_runs",
         work=tolerant(parse_recurrence, UnknownTimeError),
         made=lambda size: "every mon in in " * (size // 16),
@@ -497,7 +595,7 @@ CASES = {
     ),
     "a step": Case(
         "cmw_agent.web.page.steps.tool_step",
-        work=lambda text: tool_step("t", {"a": [text] * 4}, text),
+        work=lambda text: tool_step("t", {"a": [text] * 4}, languages().english, text),
         made=lambda size: "`" * size,
     ),
     "stored calls": Case(

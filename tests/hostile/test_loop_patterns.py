@@ -32,9 +32,7 @@ WHOLE = frozenset({"match", "fullmatch"})  # begin at one place; all other ways 
 WAYS = frozenset({"sub", "subn", "search", "split", "findall", "finditer"}) | WHOLE
 
 # those that never see a text as long as this
-BOUNDED: Mapping[str, str] = {
-    "cmw_agent.schedules.phrases._ZONE": "200 characters at most, and no two spaces in a row",
-}
+BOUNDED: Mapping[str, str] = {}
 
 
 class Use(NamedTuple):
@@ -152,12 +150,10 @@ USES = list(uses())
 
 
 @pytest.fixture(autouse=True, scope="module")
-def frozen() -> Iterator[None]:
-    """Keep what was imported out of the collections: each comparison begins with one."""
+def frozen() -> None:
+    """Keep what earlier tests have left out of the collections: each comparison begins with one."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_the_expressions_of_the_source_are_found() -> None:

@@ -104,7 +104,7 @@ async def test_a_megabyte_is_refused_before_it_is_read(house: House, tab: Tab, n
     data = inputs(name, "x" * MEGABYTE)
     status, said = await posted(tab, orjson.dumps(joining(tab, name, data=data)))
     assert status == 413
-    assert "262144 bytes" in said
+    assert "262,144 bytes" in said
     # Not even JSON: nobody has looked into it.
     assert (await posted(tab, b"{" * MEGABYTE))[0] == 413
     assert count(house.folder) == before

@@ -60,6 +60,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Let paths name an agent and sessions that there are, or requests would end there."""
     known: dict[str, list[str] | list[int]] = {
         "agent_id": ["assistant"],
+        "model_id": ["assistant"],
         "session_id": ["one", "two"],
         "file_id": ["0" * 32],
         "share_id": ["0" * 32],
@@ -95,7 +96,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_app(
         await begin(http, app.url)
         found = await asyncio.to_thread(ask, app.url, narrowed(document))
     operations = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert len(operations) == 21
+    assert len(operations) == 26
     assert len({label for label, _ in found}) == len(operations)
     statuses = {status for _, status in found}
     assert {

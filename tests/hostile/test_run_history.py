@@ -6,6 +6,7 @@ one, and each against Gradio without it: a check that cannot fail proves nothing
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -13,9 +14,8 @@ import pytest
 import pytest_asyncio
 from fastapi import Request
 from gradio import history
-from starlette.routing import Mount
 
-from cmw_agent.server.build import _page_app, build_app
+from cmw_agent.server.build import build_app
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, canary, last_text, settings_for
 from tests.isolation.test_routes import example, routes
@@ -47,6 +47,14 @@ async def here(token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
         yield made
 
 
+def stock_app() -> Any:
+    """Return Gradio's own app of a page, with all that Gradio switches on by itself."""
+    with gr.Blocks() as stock:
+        gr.Markdown("")
+    stock.run_history = True
+    return stock.app
+
+
 def history_routes(paths: list[str]) -> list[str]:
     return sorted(path for path in paths if "/run-history" in path)
 
@@ -70,7 +78,7 @@ def local_request(app: object) -> Request:
 
 @shared
 async def test_the_guard_knows_none_of_its_routes(here: AppWithModel, token: str) -> None:
-    paths = history_routes(list(routes(here.app.application.gradio)))
+    paths = history_routes(list(routes(stock_app())))
     assert len(paths) == 4  # Gradio has them, so that closing them says something
     for method in METHODS:
         unknown = await ask(here.url, method, "/no-such-route", BUCKET)
@@ -82,8 +90,8 @@ async def test_the_guard_knows_none_of_its_routes(here: AppWithModel, token: str
 
 
 @shared
-async def test_without_the_guard_gradio_answers_there(here: AppWithModel) -> None:
-    transport = httpx.ASGITransport(here.app.application.gradio, client=FAR)
+async def test_gradio_by_itself_answers_there(token: str) -> None:
+    transport = httpx.ASGITransport(stock_app(), client=FAR)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get(f"{API}/run-history/buckets")
     # From another machine it wants a login; a caller of this one would get the operator's buckets.
@@ -92,11 +100,10 @@ async def test_without_the_guard_gradio_answers_there(here: AppWithModel) -> Non
 
 @shared
 async def test_the_app_behind_the_guard_has_no_such_routes(token: str, tmp_path: Path) -> None:
-    demo = build_app(settings_for(tmp_path)).demo
-    (served,) = (route.app for route in _page_app(demo).routes if isinstance(route, Mount))
-    assert not history_routes(list(routes(served)))
-    assert f"{API}/runs" in set(routes(served))  # the walk has seen the routes beside them
-    assert demo.ssr_mode is False  # nor does Node stand in front of it
+    app = build_app(settings_for(tmp_path))
+    assert not history_routes(list(routes(app.gradio)))
+    assert f"{API}/runs" in set(routes(app.gradio))  # the walk has seen the routes beside them
+    assert app.demo.ssr_mode is False  # nor does Node stand in front of it
 
 
 @shared
@@ -105,10 +112,8 @@ async def test_no_run_is_recorded_whatever_environment_and_caller_ask(
 ) -> None:
     ours = here.app.application.gradio
     assert history.resolve_target(ours, local_request(ours)) is None
-    with gr.Blocks() as stock:
-        gr.Markdown("")
-    stock.run_history = True
-    target = history.resolve_target(stock.app, local_request(stock.app))
+    stock = stock_app()
+    target = history.resolve_target(stock, local_request(stock))
     assert target is not None
     assert (target.bucket, target.token) == ("operator/private", token)
 
@@ -118,5 +123,5 @@ async def test_a_message_with_a_bucket_is_answered_and_recorded_nowhere(here: Ap
     async with Browser(here.url) as browser:
         tab = await browser.open(headers=BUCKET)
         assert last_text((await tab.send("Hello")).value)
-    assert not here.app.application.gradio.state.history_tasks
+    assert not getattr(here.app.application.gradio.state, "history_tasks", None)
     assert not here.app.application.demo._queue.event_queue_per_concurrency_id  # nothing joined it

@@ -133,8 +133,8 @@ async def test_a_bridge_may_get_its_answer_in_the_reply(tmp_path: Path) -> None:
         assert "Alice" in replies[0]
         old = message("491511@c.us", "x", timestamp=5)
         assert (await deliver(http, app.url, old))[1] == {"reply": None}
-        sticker = message("491511@c.us", "", type="sticker")
-        assert "text, pictures" in (await deliver(http, app.url, sticker))[1]["reply"]
+        video = message("491511@c.us", "", type="video")
+        assert "text, pictures" in (await deliver(http, app.url, video))[1]["reply"]
         await settled(http, app.url, done=2)
         assert rows(tmp_path, "SELECT * FROM channel_sends") == []
 

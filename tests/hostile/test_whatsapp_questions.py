@@ -18,14 +18,14 @@ from cmw_agent.channels.whatsapp.approvals import (
     ApprovalPrompts,
     WakeSignal,
 )
-from cmw_agent.channels.whatsapp.inbound import InboundMessage, parsed
+from cmw_agent.channels.whatsapp.inbound import InboundMessage
 from cmw_agent.channels.whatsapp.worker import AT_ONCE
 from cmw_agent.tools.approvals import Decision
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import Served, served, settings_for
-from tests.phones import deliver, message, whatsapp_settings
+from tests.phones import deliver, message, parsed, whatsapp_settings
 from tests.rows import rows
 
 KIM, LEE = "491511@c.us", "491522@c.us"
@@ -81,7 +81,7 @@ class Desk:
         return [row["payload"] for row in found]
 
     async def until_told(self, count: int) -> list[str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 found = self.told()
                 if len(found) >= count:

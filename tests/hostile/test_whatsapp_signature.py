@@ -14,7 +14,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
+from cmw_agent.channels.whatsapp.authentication import META_HEADER as HEADER
+from cmw_agent.channels.whatsapp.authentication import BodySignature as Signatures
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
 from tests.harness import WAIT, served, settings_for
 from tests.phones import (
@@ -185,7 +186,7 @@ async def test_what_cannot_be_read_is_answered_politely_and_not_run(here: Here) 
     begun = time.time() // 60
     large = {"type": "image", "mediaBase64": "A" * 4096}
     for more in (
-        {"type": "sticker"},
+        {"type": "poll_creation"},
         {"type": "video"},
         large,
         {"type": "image"},

@@ -9,6 +9,7 @@ import pytest
 
 from cmw_agent.channels.whatsapp.answering import private
 from cmw_agent.channels.whatsapp.formatting import split
+from cmw_agent.language import languages
 
 SIZES = (0, 500, 4_000, 32_000)
 MOST = 20.0  # times the work, of eight times the text
@@ -72,7 +73,7 @@ def cost(parts: tuple[str, str, str], size: int) -> float:
     found = []
     for _ in range(3):
         begun = time.thread_time()
-        split(private(text))
+        split(private(text, language=languages().english))
         found.append(time.thread_time() - begun)
     return max(min(found), LEAST)
 
@@ -104,7 +105,7 @@ def test_the_work_grows_with_the_text_and_no_faster(case: str) -> None:
 def test_a_table_s_rows_do_not_repeat_its_names_without_bound(often: str) -> None:
     names = "|" + "long name " * 1_600 + "|" + "d|" * 20
     table = f"{names}\n|{'-|' * 21}\n" + often * (16_000 // len(often))
-    shown = private(table)
+    shown = private(table, language=languages().english)
     assert len(shown) <= 10 * len(table)
     assert "long name" in shown
     assert shown.count("b") == table.count("b")

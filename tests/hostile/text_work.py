@@ -13,6 +13,8 @@ PACKAGES = ("cmw_agent", "memory")
 ELSEWHERE = (
     "memory/migrations/",
     "cmw_agent/files/extraction_worker.py",
+    "cmw_agent/files/office_worker.py",
+    "cmw_agent/files/reading/",
     "cmw_agent/conversations/importing/archive.py",
     "cmw_agent/conversations/importing/chatgpt.py",
     "cmw_agent/conversations/importing/claude.py",

@@ -7,7 +7,7 @@ names, and prompts of one site's visitors.
 import asyncio
 import hmac
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -56,13 +56,18 @@ def settings_of_channels(bridge: Bridge) -> dict[str, Any]:
     }
 
 
-def guests(each: int, turns: int) -> dict[str, list[Guest]]:
+CHANNELS = ("rest", "events", "completions", "widget", "phone")
+# Those in which something of a user is kept, so that an MCP server may have a session for them.
+KEEPING = ("rest", "events", "kept_completions", "widget", "phone")
+
+
+def guests(each: int, turns: int, channels: Sequence[str] = CHANNELS) -> dict[str, list[Guest]]:
     """Return so many users of each channel, who will say so much."""
     return {
         channel: [
             Guest("nothing", [f"note {canary()} please" for _ in range(turns)]) for _ in range(each)
         ]
-        for channel in ("rest", "events", "completions", "widget", "phone")
+        for channel in channels
     }
 
 
@@ -74,6 +79,7 @@ async def channel_storm(
         "rest": _rest,
         "events": _events,
         "completions": _completions,
+        "kept_completions": _kept_completions,
         "widget": _widget,
     }
     async with aiohttp.ClientSession() as http:
@@ -140,11 +146,23 @@ async def _completions(
     url, said = f"{world.url}/v1/chat/completions", []
     for text in guest.said:
         said.append({"role": "user", "content": text})
-        body = {"model": "assistant", "messages": said}
+        user = f"user-{place // len(KEYS)}"  # without it, all requests of a key are one owner
+        body = {"model": "assistant", "messages": said, "user": user}
         answer = await _asked(http, guest, "POST", url, json=body, headers=_key(place))
         told = orjson.loads(answer)["choices"][0]["message"]["content"]
         guest.answered.append(told)
         said.append({"role": "assistant", "content": told})
+
+
+async def _kept_completions(
+    world: AppWithModel, http: aiohttp.ClientSession, place: int, guest: Guest
+) -> None:
+    url = f"{world.url}/v1/chat/completions"
+    headers = {**_key(place), "X-Session-Id": f"kept-{place // len(KEYS)}"}
+    for text in guest.said:
+        body = {"model": "assistant", "messages": [{"role": "user", "content": text}]}
+        answer = await _asked(http, guest, "POST", url, json=body, headers=headers)
+        guest.answered.append(orjson.loads(answer)["choices"][0]["message"]["content"])
 
 
 async def _widget(

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import Key, KeySet, RSAKey
 from yarl import URL
 
 from tests.harness import WAIT, Browser
@@ -77,15 +77,27 @@ class Forger:
         write: Signs the claims.
         host: The Host header that the provider gets, if not the proxy's own.
         posted: The forms of the token requests.
+        authorizations: The Authorization headers of the token requests.
+        describe: Changes the discovery document.
+        userinfo: Changes what the userinfo endpoint says.
+        published: Further keys of the key set, as they are sent.
+        prefix: A path of the provider's address, such as Entra's `/common`.
+        refuses: The error code with which the token endpoint refuses, if it does.
     """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
-        self.key = RSAKey.generate_key(2048, {"kid": "here", "use": "sig", "alg": "RS256"})
+        self.key: Key = RSAKey.generate_key(2048, {"kid": "here", "use": "sig", "alg": "RS256"})
         self.change: Callable[[Claims], Claims] = dict
         self.write: Callable[[Claims], str] = self.signed
         self.host: str | None = None
         self.posted: list[dict[str, str]] = []
+        self.authorizations: list[str] = []
+        self.describe: Callable[[Claims], Claims] = dict
+        self.userinfo: Callable[[Claims], Claims] = dict
+        self.published: list[Any] = []
+        self.refuses: str | None = None
+        self.prefix = ""
 
     def signed(self, claims: Claims) -> str:
         """Return the claims signed with the published key."""
@@ -94,22 +106,30 @@ class Forger:
     async def answer(self, request: web.Request) -> web.Response:
         """Forward a request, and change the key set and the ID tokens."""
         if request.path == "/jwks":
-            return web.json_response(KeySet([self.key]).as_dict(private=False))
+            own = KeySet([self.key]).as_dict(private=False)["keys"]
+            return web.json_response({"keys": [*self.published, *own]})
+        if request.path.endswith("/token") and self.refuses is not None:
+            return web.json_response({"error": self.refuses}, status=400)
         body = await request.read()
+        path = request.path_qs.removeprefix(self.prefix)
         headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
         if self.host is not None:
             headers["Host"] = self.host
         async with (
             aiohttp.ClientSession() as session,
             session.request(
-                request.method, self.upstream + request.path_qs, data=body, headers=headers
+                request.method, self.upstream + path, data=body, headers=headers
             ) as answer,
         ):
             content, status = await answer.read(), answer.status
         if request.path.endswith("/token") and status == 200:
             sent = parse_qs(body.decode())
             self.posted.append({name: values[0] for name, values in sent.items()})
+            self.authorizations.append(request.headers.get("Authorization", ""))
             content = self._forged(content)
+        for end, change in (("openid-configuration", self.describe), ("userinfo", self.userinfo)):
+            if request.path.endswith(end) and status == 200:
+                content = orjson.dumps(change(orjson.loads(content)))
         return web.Response(body=content, status=status, content_type="application/json")
 
     def _forged(self, content: bytes) -> bytes:

@@ -179,8 +179,11 @@ class _Visit:
         for _ in range(READS):
             link = await self.board.pick(self.user, self.chance)
             status, body = await self.opened("GET", link)
-            if status == 200 and canaries(body.decode()) != link.shows:
-                self.user.faults.append(f"{link.share_id} showed {canaries(body.decode())}")
+            shown = canaries(body.decode())
+            if status == 200 and shown != link.shows:
+                said = [sorted(canaries(text)) for text in link.owner.said]
+                fault = f"{link.share_id} showed {shown}, not {link.shows}; its owner said {said}"
+                self.user.faults.append(fault)
 
     async def opened(self, method: str, link: Link, path: str = "") -> tuple[int, bytes]:
         """Ask for what a link shows, and judge whether it was to be open."""

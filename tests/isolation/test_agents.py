@@ -109,11 +109,16 @@ KEYED: dict[tuple[str, str], tuple[str, Any]] = {
     ("POST", f"{ONE}/messages/{{seq}}/edit"): ("agents", {"message": "Hello"}),
     ("POST", f"{ONE}/messages/{{seq}}/select"): ("agents", None),
     ("POST", f"{ONE}/messages/{{seq}}/fork"): ("agents", None),
+    ("POST", f"{ONE}/messages/{{seq}}/rate"): ("agents", {"rating": "like"}),
     ("POST", "/v1/chat/completions"): (
         "v1",
         {"model": "open", "messages": [{"role": "user", "content": "Hello"}]},
     ),
     ("GET", "/v1/models"): ("v1", None),
+    ("POST", "/v1/responses"): ("v1", {"model": "open", "input": "Hello"}),
+    ("POST", "/v1/embeddings"): ("v1", {"model": "m", "input": "Hello"}),
+    ("POST", "/v1/audio/transcriptions"): ("v1", None),
+    ("GET", "/v1/models/{model_id:path}"): ("v1", None),
     ("POST", "/whatsapp/send"): ("whatsapp", {"to": "491511234567", "message": "Hello"}),
     ("GET", "/whatsapp/status"): ("whatsapp", None),
 }
@@ -126,6 +131,9 @@ KEYLESS = {  # known by nothing, by a signature, or by a widget's token
     ("GET", "/widget.js"),
     ("GET", "/whatsapp/incoming"),
     ("POST", "/whatsapp/incoming"),
+    ("POST", "/whatsapp/incoming/{token}"),
+    # closed here; `tests/mcp/test_server.py` tries its keys and whom its agents are for
+    *((method, "/mcp") for method in ("GET", "POST", "DELETE")),
 }
 
 
@@ -145,7 +153,9 @@ async def holding(here: AppWithModel, name: str) -> AsyncIterator[Client]:
 
 async def asked(each: Client, method: str, template: str, agent: str, body: Any) -> Reply:
     path = template.replace("{agent_id}", agent).replace("{session_id}", "mine")
-    path = path.replace("{seq}", "1").replace("{share_id}", "0" * 32)
+    path = (
+        path.replace("{model_id:path}", agent).replace("{seq}", "1").replace("{share_id}", "0" * 32)
+    )
     return await each.ask(method, path, body)
 
 
@@ -484,10 +494,10 @@ async def accounts(folder: Path, agents: str) -> AsyncIterator[tuple[dict[str, A
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, agents: str = AGENTS) -> AsyncIterator[House]:
+async def house(folder: Path, agents: str = AGENTS, **changes: Any) -> AsyncIterator[House]:
     async with (
         accounts(folder, agents) as (settings, forger, address),
-        app_with_model(folder, **settings) as here,
+        app_with_model(folder, **settings, **changes) as here,
     ):
         yield House(here, forger, address)
 

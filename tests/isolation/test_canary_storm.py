@@ -25,11 +25,22 @@ from cmw_agent.web.security.guard import Guard
 from cmw_agent.web.security.session_binding import GuardedRequest
 from memory.manager import ConversationMemoryManager
 from memory.records import ContextMessage, TurnTicket
+from tests.agents import samples
+from tests.doubles.mcp_server import McpDouble, mcp_double
+from tests.doubles.openai_models import call_tools, words
+from tests.doubles.openai_steps import Request, Step, Text
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import WAIT, Browser
-from tests.isolation.channel_storm import AGENTS, channel_storm, guests, settings_of_channels
-from tests.isolation.storm import judge, storm
+from tests.isolation.channel_storm import (
+    AGENTS,
+    KEEPING,
+    channel_storm,
+    guests,
+    settings_of_channels,
+)
+from tests.isolation.storm import User, Verdict, judge, storm
 from tests.isolation.world import app_with_model
+from tests.mcp.house import tables
 
 USERS, TURNS = 20, 10
 
@@ -47,11 +58,33 @@ async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_pat
         assert not any(request.cookie for request in here.endpoint.requests)
 
 
-async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Path) -> None:
-    (tmp_path / "agents.toml").write_text(AGENTS)
+GRAPH = 'graph = "tests.agents.samples:last"\n'  # one with a checkpointer
+
+
+TOOLS = 'tools = ["tests.agents.samples:note"]\n'  # one that keeps something of each owner
+
+
+def noting(request: Request) -> Sequence[Step]:
+    """Call the tool `note` with the user's message, then answer with its result."""
+    if results := request.tool_results:
+        return [Text(words(results[-1]))]
+    return call_tools(request, [("note", {"text": "$message"})])
+
+
+@pytest.mark.parametrize(
+    ("more", "model", "calls"),
+    [("", "echo", 1), (GRAPH, "echo", 0), (TOOLS, "noting", 2)],
+    ids=["built-in", "graph", "tools"],
+)
+async def test_all_channels_at_once_bring_everybody_their_own_words(
+    more: str, model: str, calls: int, tmp_path: Path
+) -> None:
+    (tmp_path / "agents.toml").write_text(AGENTS + more)
     async with (
         whatsapp_bridge() as bridge,
-        app_with_model(tmp_path, **settings_of_channels(bridge)) as here,
+        app_with_model(
+            tmp_path, model, scripts={"noting": noting}, **settings_of_channels(bridge)
+        ) as here,
     ):
         crowd = guests(USERS // 4, TURNS)
         on_page, elsewhere = await asyncio.gather(
@@ -63,7 +96,61 @@ async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Pa
         assert not verdict.missing
         assert not verdict.mixed
         assert not verdict.stored
-        assert here.endpoint.request_count == USERS * TURNS + len(elsewhere) * TURNS
+        turns = USERS * TURNS + len(elsewhere) * TURNS
+        assert here.endpoint.request_count == calls * turns
+    own = [set(user.said) for user in (*on_page, *elsewhere)]
+    for noted in samples.NOTES.values():
+        assert any(set(noted) <= texts for texts in own), noted
+    assert bool(samples.NOTES) is (more == TOOLS)
+    samples.NOTES.clear()
+
+
+def remembered(request: Request) -> Sequence[Step]:
+    """Say the user's message to an MCP server, ask what it was told, and repeat the message."""
+    if results := request.tool_results:
+        return [Text(words(results[0].replace("echo", "You said:", 1)))]
+    return call_tools(request, [("house_echo", {"text": "$message"}), ("house_said", {})])
+
+
+@contextlib.asynccontextmanager
+async def storm_with_server(
+    folder: Path, *, users: int, turns: int, patience: float = 100, **table: Any
+) -> AsyncIterator[tuple[McpDouble, list[User], Verdict]]:
+    """Let users of all channels talk at once, whose agent uses an MCP server that remembers."""
+    async with mcp_double() as server, whatsapp_bridge() as bridge:
+        house = tables({"name": "house", "url": server.url, **table})
+        (folder / "agents.toml").write_text(f"{AGENTS}\n{house}")
+        settings = settings_of_channels(bridge)
+        async with app_with_model(
+            folder, "remembered", scripts={"remembered": remembered}, **settings
+        ) as here:
+            on_page, elsewhere = await asyncio.gather(
+                storm(here, users=users, turns=turns, patience=patience),
+                channel_storm(here, bridge, guests(users // 2, turns, KEEPING), patience=patience),
+            )
+            crowd = [*on_page, *elsewhere]
+            yield server, crowd, judge(here, crowd)
+
+
+async def test_users_of_all_channels_have_each_their_own_session_with_a_server(
+    tmp_path: Path,
+) -> None:
+    async with storm_with_server(tmp_path, users=5, turns=3) as (server, crowd, verdict):
+        assert verdict.clean, verdict
+        told = [set(session.said) for session in server.sessions.values()]
+        assert set().union(*told) == {text for user in crowd for text in user.said}
+        for said in told:
+            assert any(said <= set(user.said) for user in crowd)
+
+
+async def test_the_oracle_notices_a_server_s_session_that_all_channels_share(
+    tmp_path: Path,
+) -> None:
+    async with storm_with_server(tmp_path, users=4, turns=2, shared=True) as found:
+        server, _, verdict = found
+        assert len(server.sessions) == 1
+        assert verdict.leaks
+        assert verdict.mixed
 
 
 async def test_the_same_words_of_two_users_are_two_questions_to_the_model(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ async def test_who_proves_nothing_has_no_account(tmp_path: Path) -> None:
     ):
         await nobody.open()
         await alice.open()
-        none = {"offered": True, "kept": False, "toolkits": []}
+        none = {"offered": True, "kept": False, "toolkits": [], "takes_own": False}
         assert await get(nobody, "connections") == (200, none)
         for path in ("link", "disconnect"):
             assert await post(nobody, path, {"toolkit": "asana"}) == NOBODY
@@ -175,7 +175,7 @@ async def test_who_proves_nothing_has_no_account(tmp_path: Path) -> None:
 async def test_where_none_are_configured_nothing_is_offered(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
         await alice.open()
-        none = {"offered": False, "kept": True, "toolkits": []}
+        none = {"offered": False, "kept": True, "toolkits": [], "takes_own": False}
         assert await get(alice, "connections") == (200, none)
         assert (await get(alice, "history"))[1]["connections"] is False
         for path in ("link", "disconnect"):

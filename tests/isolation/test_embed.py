@@ -707,6 +707,25 @@ async def test_the_script_is_small_and_loads_anywhere(
         assert (answer.status, await answer.read()) == (304, b"")
 
 
+@shared
+async def test_what_draws_answers_loads_anywhere_and_nothing_else_of_the_page_does(
+    here: AppWithModel, http: aiohttp.ClientSession
+) -> None:
+    headers = {"origin": EVIL, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+    for name in ("text.js", "math.js", "code.js", "mermaid.js"):
+        async with http.get(f"{here.url}/built/{name}", headers=headers) as answer:
+            assert answer.status == 200
+            assert answer.headers.getall("access-control-allow-origin") == ["*"]
+            assert answer.headers.getall("cross-origin-resource-policy") == ["cross-origin"]
+            assert "access-control-allow-credentials" not in answer.headers
+            assert "set-cookie" not in answer.headers
+            assert answer.headers["content-type"].startswith("text/javascript")
+    for path in ("page.js", "first.js", "visitor", "history", "config", "healthz"):
+        async with http.get(f"{here.url}/{path}", headers=headers) as answer:
+            assert "access-control-allow-origin" not in answer.headers, path
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin", path
+
+
 def test_the_script_makes_no_markup_and_hears_no_window() -> None:
     written = WIDGET.read_text(encoding="utf-8")
     for word in (

@@ -95,7 +95,7 @@ async def test_who_comes_new_is_let_in(flooded: Flooded) -> None:
         await say(flooded.here, await browser.open(), canary())
 
 
-# Last, because the end of this answer makes room that the laws above must not need.
+# Last, because the end of this answer makes room that the invariants above must not need.
 @shared
 async def test_a_flood_of_hashes_cuts_no_running_answer(flooded: Flooded) -> None:
     flooded.here.endpoint.release(flooded.second)

@@ -60,6 +60,53 @@ async def test_a_model_reads_what_the_message_brings_and_the_next_turns_too(
         assert pictures(opened.value) == [f"files/{image}"]
 
 
+async def test_files_alone_are_a_message(tmp_path: Path) -> None:
+    secret = canary()
+    async with (
+        OpenAIDouble() as endpoint,
+        served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")) as app,
+        Browser(app.url) as browser,
+    ):
+        tab = await browser.open()
+        document = await attach(tab, browser, secret.encode(), "report.txt")
+        sent = ["  ", "a" * 32, json.dumps([document]), None]
+        await tab.run("send", sent)
+        event = await tab.run("send", sent)  # the same once more, by its key
+        (shown,) = texts(event.value, "user")
+        assert f"files/{document}" in shown
+        (request,) = [r for r in endpoint.requests if secret in str(r.body)]
+        (part,) = request.messages[-1]["content"]
+        assert part == {"type": "text", "text": f"[File: report.txt]\n{secret}"}
+        (row,) = rows(tmp_path, "SELECT session_id, title FROM agent_sessions")
+        assert row["title"] == "report.txt"
+        assert rows(tmp_path, "SELECT content FROM agent_messages WHERE role = 'user'") == [
+            {"content": ""}
+        ]
+        again = await browser.open(query=f"?c={row['session_id']}")
+        opened = await again.run("open_page", [])
+        assert texts(opened.value, "user") == [shown]
+        for ending in ("md", "html"):
+            url = f"{app.url}/history/export?id={row['session_id']}&format={ending}"
+            async with browser.http.get(url) as answer:
+                assert answer.status == 200
+                assert "File: report.txt" in await answer.text()
+        edited = await again.run("edit", ["1", "and what is this?"])
+        assert texts(edited.value, "user") == [shown, "and what is this?"]
+        assert secret in str(endpoint.requests[-1].body)
+
+
+async def test_a_blank_message_without_files_is_refused(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble() as endpoint,
+        served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")) as app,
+        Browser(app.url) as browser,
+    ):
+        tab = await browser.open()
+        assert "The message is empty" in await ask(tab, "  ")
+        assert rows(tmp_path, "SELECT 1 FROM agent_messages") == []
+        assert endpoint.requests == []
+
+
 async def test_nobody_attaches_another_s_file(tmp_path: Path) -> None:
     secret = canary()
     async with (

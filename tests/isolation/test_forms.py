@@ -36,13 +36,23 @@ JUDGED = {
             "/history/import/dismiss",
             "/history/select",
             "/history/fork",
+            "/history/rating",
+            "/consents",
             "/files/remove",
+            "/prompts/create",
+            "/prompts/update",
+            "/prompts/delete",
+            "/servers/prompt",
+            "/servers/resource",
+            "/servers/add",
+            "/servers/remove",
             "/shares/create",
             "/shares/revoke",
             "/schedules/cancel",
             "/share/{share_id}/continue",
             "/connections/link",
             "/connections/disconnect",
+            "/connections/choose",
             "/approvals",
             "/login/consent",
             "/logout",
@@ -52,6 +62,7 @@ JUDGED = {
         "json",
     ),
     "/files": "file",
+    "/transcriptions": "file",
     "/history/import": "file",
     **dict.fromkeys(
         (
@@ -65,7 +76,12 @@ JUDGED = {
             "/api/chat/{agent_id}/sessions/{session_id}/messages/{seq}/edit",
             "/api/chat/{agent_id}/sessions/{session_id}/messages/{seq}/select",
             "/api/chat/{agent_id}/sessions/{session_id}/messages/{seq}/fork",
+            "/api/chat/{agent_id}/sessions/{session_id}/messages/{seq}/rate",
+            "/mcp",
             "/v1/chat/completions",
+            "/v1/responses",
+            "/v1/embeddings",
+            "/v1/audio/transcriptions",
             "/whatsapp/send",
         ),
         "key",
@@ -79,6 +95,7 @@ JUDGED = {
         "token",
     ),
     "/whatsapp/incoming": "signature",
+    "/whatsapp/incoming/{token}": "signature",
 }
 GRADIO_S_OWN = {("POST", "/login")}  # the app's is a GET alone, and the guard closes this one
 PATCHES = {"/api/chat/{agent_id}/sessions/{session_id}"}
@@ -86,12 +103,13 @@ DELETES = {
     "/api/chat/{agent_id}/sessions/{session_id}",
     "/api/chat/{agent_id}/sessions/{session_id}/shares/{share_id}",
     "/embed/{agent_id}/messages",
+    "/mcp",
 }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
-    async with app_with_model(tmp_path_factory.mktemp("forms")) as made:
+    async with app_with_model(tmp_path_factory.mktemp("forms"), mcp_server="on") as made:
         yield made
 
 

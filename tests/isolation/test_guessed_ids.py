@@ -269,7 +269,7 @@ async def test_a_guessed_trigger_or_event_id_in_a_message_changes_nothing(case: 
 
 
 async def test_the_owner_opens_her_conversation_by_its_id(tmp_path: Path) -> None:
-    # Without this law, the ones above would also hold for an app that opens nothing.
+    # Without this invariant, the ones above would also hold for an app that opens nothing.
     async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         tab = await browser.open()
         secret = canary()

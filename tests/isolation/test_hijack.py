@@ -260,7 +260,7 @@ async def test_the_derived_key_is_no_hash_that_opens_anything(kind: str, tmp_pat
 
 
 async def test_the_owner_may_do_all_that_the_stranger_may_not(tmp_path: Path) -> None:
-    # Without this law, the ones above would also hold for an app that does nothing at all.
+    # Without this invariant, the ones above would also hold for an app that does nothing at all.
     async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         status, _ = await cancel(a.tab, a.tab.hash, a.event_id, a.tab.function("send"))
         assert status == 200

@@ -87,8 +87,9 @@ async def test_another_s_conversation_is_one_that_is_not_there(tmp_path: Path) -
             wanted = variant(hers)
             answers = {await get(bob, "history/export", id=wanted)}
             answers.add(await get(bob, "history/versions", id=wanted))
+            answers.add(await get(bob, "history/answer", id=wanted, seq="2"))
             answers.add(await get(bob, "history/export", id=wanted, versions="all"))
-            for name in POSTS:
+            for name in (*POSTS, "rating"):
                 sent = {"id": wanted, "title": "mine", "seq": 1}
                 answers.add(await post(bob, f"history/{name}", sent))
             assert answers <= {
@@ -99,7 +100,7 @@ async def test_another_s_conversation_is_one_that_is_not_there(tmp_path: Path) -
         for path in ("history", "history/everything"):
             assert secret.encode() not in (await get(bob, path))[1]
         assert orjson.loads((await get(bob, "history/search", q=secret))[1]) == {"found": []}
-        assert (await post(bob, "history/forget", {"sure": True}))[1] == b'{"deleted":1}'
+        assert orjson.loads((await post(bob, "history/forget", {"sure": True}))[1])["deleted"] == 1
         assert texts((await tab.open()).value) == []  # her page begins anew, her chat is kept
         assert [c["id"] for c in await listed(alice)] == [hers]
 
@@ -143,9 +144,9 @@ async def test_who_proves_nothing_has_no_history(tmp_path: Path) -> None:
     ):
         _, hers = await chatted(alice, "hello")
         assert await listed(nobody) == []
-        for path in ("history/search", "history/export", "history/everything", "history/versions"):
-            assert (await get(nobody, path, id=hers, q="hello"))[0] == 404
-        for name in (*POSTS, "forget"):
+        for path in ("search", "export", "everything", "versions", "answer"):
+            assert (await get(nobody, f"history/{path}", id=hers, q="hello", seq="2"))[0] == 404
+        for name in (*POSTS, "rating", "forget"):
             sent = {"id": hers, "sure": True, "seq": 1}
             assert (await post(nobody, f"history/{name}", sent))[0] == 404
 
@@ -154,7 +155,7 @@ async def test_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
         _, hers = await chatted(alice, "hello")
         for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
-            for name in (*POSTS, "forget"):
+            for name in (*POSTS, "rating", "forget"):
                 async with alice.http.post(
                     f"{app.url}/history/{name}",
                     json={"id": hers, "title": "x", "sure": True},
@@ -211,8 +212,9 @@ async def test_everything_of_mine_goes_and_nothing_of_others(tmp_path: Path) -> 
     ):
         await chatted(alice, "hello")
         tab, his = await chatted(bob, "bob's own")
-        assert await post(alice, "history/forget", {"sure": True}) == (200, b'{"deleted":1}')
-        assert await post(alice, "history/forget", {"sure": True}) == (200, b'{"deleted":0}')
+        for deleted in (1, 0):
+            status, body = await post(alice, "history/forget", {"sure": True})
+            assert (status, orjson.loads(body)["deleted"]) == (200, deleted)
         assert await listed(alice) == []
         assert [c["id"] for c in await listed(bob)] == [his]
         assert last_text((await tab.send("My name is Bob")).value).startswith("Hello, Bob!")
@@ -282,6 +284,46 @@ async def test_an_answer_is_rated_by_its_owner_where_the_page_shows_it(tmp_path:
         for shown in (reloaded.value, (await tab.run("redraw", [])).value):
             rated = {part["metadata"]["seq"]: part["metadata"].get("rating") for part in shown}
             assert rated == {1: None, 2: "like", 3: None, 4: None}
+
+
+async def test_a_rating_has_a_reason_and_a_comment_of_its_owner_s(tmp_path: Path) -> None:
+    why = {"rating": "dislike", "reason": "not_right", "comment": " 2 + 3 is 5 "}
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        tab, hers = await chatted(alice, "hello")
+        await chatted(bob, "hello")
+        rate = {"id": hers, "seq": 2}
+        assert (await post(bob, "history/rating", rate | why))[0] == 404
+        for wrong in (
+            {"rating": "love"},
+            {"rating": "dislike", "reason": "boring"},
+            {"rating": "like", "reason": "not_right"},
+            {"rating": None, "comment": "why"},
+            {"rating": "like", "comment": 5},
+            {"rating": "like", "comment": "x" * 2_001},
+        ):
+            assert (await post(alice, "history/rating", rate | wrong))[0] == 422, wrong
+        assert (await post(alice, "history/rating", {"id": hers, "seq": "two"} | why))[0] == 400
+        assert (await post(alice, "history/rating", {"id": hers, "seq": 1} | why))[0] == 404
+        assert (await post(alice, "history/rating", rate | why))[0] == 200
+        # The page's own event comes again, as when a line was cut.
+        assert (await tab.run("rate", ["2", "dislike"])).error is None
+        _, details = await get(alice, "history/answer", id=hers, seq="2")
+        shown = orjson.loads(details)
+        assert (shown["rating"], shown["reason"], shown["comment"]) == (
+            "dislike",
+            "not_right",
+            "2 + 3 is 5",
+        )
+        _, saved = await get(alice, "history/export", id=hers, format="json")
+        answer = orjson.loads(saved)["messages"][1]
+        assert (answer["feedback_reason"], answer["feedback_comment"]) == (
+            "not_right",
+            "2 + 3 is 5",
+        )
 
 
 async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:

@@ -164,8 +164,41 @@ async def test_everything_that_is_exported_is_imported_with_its_files_by_another
             assert len(opened.namelist()) == 3
         assert (await get(alice, "history/export", id=one["id"], format="zip"))[0] == 404
         # Nothing of Alice's goes with what Bob deletes.
-        assert await post(bob, "history/forget", {"sure": True}) == (200, b'{"deleted":1}')
+        status, body = await post(bob, "history/forget", {"sure": True})
+        assert (status, json.loads(body)["deleted"]) == (200, 1)
         assert (await get(alice, f"files/{file}"))[0] == 200
+
+
+async def test_messages_of_files_alone_are_exported_and_imported(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+        Browser(app.url) as carol,
+    ):
+        tab = await alice.open()
+        file = await attach(tab, alice, b"the bytes of a file", "notes.txt")
+        await tab.run("send", ["", "", json.dumps([file]), None])
+        (hers,) = await listed(alice)
+        _, archive = await get(alice, "history/export", id=hers["id"], format="zip")
+        _, text = await get(alice, "history/export", id=hers["id"], format="json")
+        first, answer = json.loads(text)["messages"]
+        assert first["content"] == "", first
+        wholes = ((bob, archive, 1), (carol, text, 0))
+        for browser, content, files in wholes:
+            await browser.open()
+            done = await result(browser, content)
+            assert (done["imported"], done["files"]) == (1, files)
+            (item,) = await listed(browser)
+            assert item["title"] == "notes.txt"
+            _, again = await get(browser, "history/export", id=item["id"], format="json")
+            told = [(each["role"], each["content"]) for each in json.loads(again)["messages"]]
+            assert told[1] == ("assistant", answer["content"])
+            assert told[0] == ("user", "")
+            markdown = (await get(browser, "history/export", id=item["id"], format="md"))[1]
+            shown = "*File: notes.txt*" if files else "*A message of files alone.*"
+            assert shown in markdown.decode()
+    assert sound(tmp_path)
 
 
 async def test_who_proves_nothing_imports_nothing(tmp_path: Path) -> None:

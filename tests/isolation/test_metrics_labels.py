@@ -24,8 +24,8 @@ LABELS = {"channel", "outcome", "direction", "tool", "kind", "le", "generation"}
 
 def hear(watch: TurnObserver, secret: str) -> None:
     """Tell `watch` of a turn all of whose words are `secret`."""
-    watch.begun(secret)
-    watch.asked(secret)
+    watch.turn_begun(secret)
+    watch.model_called(secret)
     for event in (
         TextDelta(secret),
         ToolStarted(secret, secret, {secret: secret}),
@@ -33,7 +33,7 @@ def hear(watch: TurnObserver, secret: str) -> None:
         UsageReported(1, 2),
     ):
         notify(watch, event)
-    watch.ended("complete")
+    watch.turn_ended("complete")
 
 
 async def test_five_hundred_users_make_no_series_and_leave_no_name(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def accounts_of(runtime: Runtime) -> Accounts:
         budgets=runtime.budgets,
         changes=runtime.changes,
     )
-    return Accounts(runtime, events)
+    return Accounts(runtime, events, ["s" * 32])
 
 
 async def waiting_for(runtime: Runtime, owner: str, conversation: str) -> asyncio.Task[None]:

@@ -319,8 +319,13 @@ async def test_without_a_known_key_everything_is_refused_alike(here: AppWithMode
         ("POST", "/api/chat/assistant/sessions/mine/messages/1/edit"),
         ("POST", "/api/chat/assistant/sessions/mine/messages/1/select"),
         ("POST", "/api/chat/assistant/sessions/mine/messages/1/fork"),
+        ("POST", "/api/chat/assistant/sessions/mine/messages/1/rate"),
         ("GET", "/v1/models"),
+        ("GET", "/v1/models/assistant"),
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/audio/transcriptions"),
     )
     before = here.rows()
     async with client(here.url, None) as nobody:

@@ -22,7 +22,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
-    async with app_with_model(tmp_path_factory.mktemp("routes")) as made:
+    async with app_with_model(tmp_path_factory.mktemp("routes"), mcp_server="on") as made:
         yield made
 
 
@@ -206,7 +206,7 @@ async def test_the_page_s_files_give_no_other_file(here: AppWithModel) -> None:
 
 @shared
 async def test_what_is_open_answers(here: AppWithModel) -> None:
-    # Without this law, the ones above would also hold for an app that does nothing at all.
+    # Without this invariant, the ones above would also hold for an app that does nothing at all.
     files = ("/first.js", "/page.js", "/page.css", "/sw.js", "/offline.html", "/manifest.json")
     for path in ("/", "/config", "/healthz", "/readyz", "/visitor", "/theme.css", *files):
         assert (await ask(here.url, "GET", path)).status == 200, path

@@ -13,7 +13,6 @@ import pytest
 
 from cmw_agent.channels.whatsapp.answering import owner_of
 from cmw_agent.channels.whatsapp.approvals import FAILED
-from cmw_agent.channels.whatsapp.inbound import parsed
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected
@@ -22,7 +21,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
 from tests.harness import Served, canary, served
 from tests.isolation.toolhouse import obedient
-from tests.phones import GROUP, deliver, in_group, message, settled, whatsapp_settings
+from tests.phones import GROUP, deliver, in_group, message, parsed, settled, whatsapp_settings
 from tests.rows import count, rows
 from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 from tests.service import wait_until

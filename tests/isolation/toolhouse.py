@@ -3,9 +3,10 @@
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.tools.composio.accounts import ConnectionUser
@@ -16,8 +17,9 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.harness import Browser, Served, Tab, served, settings_for
 
-ORDER = re.compile(r"do ((?:\w+ \{[^{}]*\}(?: and )?)+)")
-CALL = re.compile(r"(\w+) (\{[^{}]*\})")
+ARGUMENTS = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+ORDER = re.compile(rf"do ((?:[\w-]+ {ARGUMENTS}(?: and )?)+)")
+CALL = re.compile(rf"([\w-]+) ({ARGUMENTS})")
 
 
 def obedient(request: Request) -> Sequence[Step]:
@@ -72,18 +74,22 @@ def owner_of(app: Served, tab: Tab) -> str:
 
 
 @contextlib.asynccontextmanager
-async def app_with_tools(folder: Path, **changes: Any) -> AsyncIterator[AppWithTools]:
-    """Serve the app with the toolkit asana for the block."""
+async def app_with_tools(
+    folder: Path, more: Mapping[str, int] = MappingProxyType({}), /, **changes: Any
+) -> AsyncIterator[AppWithTools]:
+    """Serve the app with the toolkit asana for the block, and with `more` of so many tools each."""
     async with (
         composio_server() as composio,
         OpenAIDouble(scripts={"obedient": obedient, "forgetful": forgetful}) as endpoint,
     ):
+        for toolkit, count in more.items():
+            composio.add_toolkit(toolkit, count)
         values: dict[str, Any] = {
             "openai_base_url": endpoint.base_url,
             "model": "obedient",
             "composio_api_key": composio.key,
             "composio_base_url": composio.url,
-            "toolkits": "asana",
+            "toolkits": ",".join(["asana", *more]),
         }
         async with served(settings_for(folder, **{**values, **changes})) as app:
             yield AppWithTools(app, endpoint, composio)

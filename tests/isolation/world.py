@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.server.build import Parts
 from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.openai_steps import Script
 from tests.harness import WAIT, Event, Served, Tab, served, settings_for
 from tests.service import live_sessions, wait_until
 
@@ -71,10 +72,15 @@ class AppWithModel:
 
 @contextlib.asynccontextmanager
 async def app_with_model(
-    folder: Path, model: str = "echo", *, parts: Parts | None = None, **changes: Any
+    folder: Path,
+    model: str = "echo",
+    *,
+    parts: Parts | None = None,
+    scripts: Mapping[str, Script] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[AppWithModel]:
     """Serve the app with `model` of the OpenAI double, data in `folder`, for the block."""
-    async with OpenAIDouble() as endpoint:
+    async with OpenAIDouble(scripts=scripts) as endpoint:
         settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
         async with served(settings, parts) as app:
             yield AppWithModel(app, endpoint, folder / "chat.db")

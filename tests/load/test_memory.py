@@ -1,4 +1,4 @@
-"""Two thousand sessions come and go without a leak, and every map keeps its cap."""
+"""A thousand sessions come and go without a leak, and every map keeps its cap."""
 
 import asyncio
 import gc
@@ -16,8 +16,17 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text, served, settings_for
 from tests.service import wait_until
 
-SESSIONS, AT_ONCE, CAP = 2_000, 100, 60
+SESSIONS, AT_ONCE, CAP = 1_000, 50, 60
 OURS = ("cmw_agent.", "memory.")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def thawed() -> Iterator[None]:
+    """Let the collector see what `tests/conftest.py` has frozen: modules can hold maps that grow."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 def of_ours(kind: type) -> bool:
@@ -77,7 +86,7 @@ async def batch(url: str, first: int) -> None:
 
 
 @pytest.mark.slow
-async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_a_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> None:
     # A test that failed before this one may still be holding its own.
     mailboxes, agents = live(EventBuffer), live(CmwAgent)
     async with (

@@ -3,12 +3,13 @@
 First the same tests must pass while nothing is removed. Prints a line for each mutant and exits
 with 1 where one survived that docs/security.md does not judge, or where a judgement there is of
 nothing. ``--only TEXT`` tries those whose name contains it, ``--jobs N`` so many at once,
-``--list`` prints the names alone.
+``--some N`` tries so many that ``--seed N`` chooses, ``--list`` prints the names alone.
 """
 
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 from tests.mutants.judged import judged
 from tests.mutants.source import Mutant, mutants
@@ -19,10 +20,14 @@ def main() -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", default="", metavar="TEXT")
+    parser.add_argument("--some", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if options.only in mutant.name]
+    if 0 < options.some < len(chosen):
+        chosen = Random(options.seed).sample(chosen, options.some)
     if options.list:
         print(*(mutant.name for mutant in chosen), sep="\n")
         return 0

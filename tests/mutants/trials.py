@@ -40,12 +40,31 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("memory/conversations/files.py", (CONDITIONS, "tests/contract/test_memory_files.py")),
     ("memory/queues/inbox_rows.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
     ("memory/logins.py", (CONDITIONS, "tests/isolation/test_login.py")),
-    ("memory/queues/outbox_rows.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
+    ("memory/mcp_rows.py", (CONDITIONS, "tests/contract/test_memory_mcp.py")),
+    (
+        "memory/queues/outbox_rows.py",
+        (
+            CONDITIONS,
+            "tests/contract/test_memory_channels.py",
+            "tests/contract/test_service_windows.py",
+        ),
+    ),
+    ("memory/queues/window", (CONDITIONS, "tests/contract/test_service_windows.py")),
     ("memory/maintenance/retention.py", (CONDITIONS, "tests/contract/test_retention.py")),
     ("memory/conversations/share", (CONDITIONS, "tests/contract/test_memory_shares.py")),
+    ("memory/reports/rated", ("tests/contract/test_rated_answers.py",)),
+    ("memory/threads.py", (CONDITIONS, "tests/contract/test_memory_threads.py")),
     ("memory/queues/schedule", (CONDITIONS, "tests/contract/test_memory_schedules.py")),
     ("memory/conversations/transfer.py", (CONDITIONS, "tests/contract/test_memory_transfer.py")),
     ("memory/", (CONDITIONS, "tests/contract/test_memory_owners.py")),
+    (
+        "cmw_agent/tools/mcp/",
+        (
+            "tests/mcp/test_sign_in.py",
+            "tests/mcp/test_isolation.py",
+            "tests/mcp/test_own_servers.py",
+        ),
+    ),
     ("cmw_agent/tools/", ("tests/unit/test_composio.py", "tests/isolation/test_tools.py")),
     ("cmw_agent/web/login/consent.py", ("tests/isolation/test_consent.py",)),
     ("cmw_agent/web/gradio_transport/mailboxes.py", ("tests/unit/test_mailboxes.py",)),
@@ -54,6 +73,10 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "cmw_agent/web/gradio_transport/event_server.py",
         ("tests/isolation/test_login.py", "tests/unit/test_events.py"),
     ),
+    ("cmw_agent/chat/titler.py", ("tests/durability/test_titles.py",)),
+    ("cmw_agent/conversations/importing/", ("tests/unit/test_import_service.py",)),
+    ("cmw_agent/channels/whatsapp/cloud_webhook.py", ("tests/hostile/test_whatsapp_people.py",)),
+    ("cmw_agent/proof/storm/", ("tests/storm/test_controls.py",)),
     ("cmw_agent/", (COMPARISONS,)),
 )
 

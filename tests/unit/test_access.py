@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cmw_agent.agent.access import Agents, Asker, by_key, may_use, names_of
+from cmw_agent.agent.access import Agents, Asker, by_key, may_use
 from cmw_agent.config.agent_profiles import AgentProfile, load_profiles
 from cmw_agent.config.settings import Settings, SettingsError, load_settings
 from cmw_agent.config.validators import ApiKey
@@ -82,7 +82,7 @@ def test_an_agent_is_used_by_those_alone_whom_its_access_names(
     assert found - {"assistant"} == set(usable.split())
 
 
-@pytest.mark.parametrize("kind", ["visitor", "ephemeral", "widget", "phone", "client"])
+@pytest.mark.parametrize("kind", ["visitor", "ephemeral", "widget", "phone", "party", "client"])
 def test_names_open_nothing_to_who_is_no_account(
     kind: PrincipalKind, profiles: Mapping[str, AgentProfile]
 ) -> None:
@@ -99,15 +99,28 @@ def test_names_open_nothing_to_who_is_no_account(
 def test_a_user_whose_name_is_like_another_s_is_another(
     name: str, profiles: Mapping[str, AgentProfile]
 ) -> None:
-    names = names_of(new_login("https://id.example", "7", name, ["alice", "STAFF", "staff "]))
+    names = new_login("https://id.example", "7", name, ["alice", "STAFF", "staff "]).names
     assert not may_use(profiles["staff"], Asker("account", names=names))
 
 
 def test_names_come_from_the_sign_in_and_odd_ones_are_left_out() -> None:
     odd = ["", "x" * 201, "two\nlines", "staff"]
-    assert names_of(new_login("i", "s", "alice", odd)) == {"alice", "group:staff"}
+    assert new_login("i", "s", "alice", odd).names == {"sub:s", "alice", "group:staff"}
     many = [f"g{n}" for n in range(MAX_GROUPS + 1)]
-    assert len(new_login("i", "s", None, many).groups) == MAX_GROUPS
+    assert len(new_login("i", "s", None, many).names) == MAX_GROUPS + 1
+
+
+@pytest.mark.parametrize("name", ["sub:7", "email:ann@a.example", "group:staff", "key:shop"])
+def test_a_name_in_the_form_of_a_subject_an_address_or_a_group_says_nothing(name: str) -> None:
+    assert new_login("i", "8", name).names == {"sub:8"}
+    assert new_login("i", "8", name).name == name  # it is shown to its user
+
+
+def test_a_verified_address_is_a_name_of_its_own() -> None:
+    login = new_login("i", "8", None, email="ann@a.example")
+    assert login.names == {"sub:8", "email:ann@a.example"}
+    assert login.name == "ann@a.example"
+    assert new_login("i", "8", "ann", trusts_name=False).names == {"sub:8"}
 
 
 async def test_one_is_asked_for_names_only_where_they_count(
@@ -197,4 +210,5 @@ def test_the_check_is_the_only_way_from_an_id_to_an_agent() -> None:
         if (isinstance(node, ast.Attribute) and node.attr in ("profiles", "_profiles"))
         or (isinstance(node, ast.Name) and node.id == "load_profiles")
     }
-    assert reaching == {"agent/access.py", "runtime/runtime.py"}
+    of_operators = {"cli/cleanup_command.py", "proof/replay/changes.py"}  # commands, for no user
+    assert reaching == {"agent/access.py", "runtime/runtime.py"} | of_operators

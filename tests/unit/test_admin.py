@@ -1,5 +1,6 @@
 """The statistics page: for admins alone, one self-contained document, everything escaped."""
 
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -8,12 +9,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import pytest_asyncio
 
-from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
 from cmw_agent.web.api.statistics_page import is_admin, statistics_page
 from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, share_bar
@@ -31,6 +31,7 @@ from tests.harness import Served, served, settings_for
 from tests.isolation.wire import Answer, ask
 
 PATH = "/admin/statistics"
+PATHS = (PATH, "/admin/ratings")
 NONE = Spread(None, None, None)
 FIRST = date(2030, 1, 1)
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -177,34 +178,33 @@ def test_bars_stay_in_their_plot_and_small_ones_are_seen() -> None:
 
 def test_who_has_no_name_is_no_admin(tmp_path: Path) -> None:
     nobody = settings_for(tmp_path)
-    assert not any(is_admin(nobody, name) for name in (None, "", "root", "*"))
-    some = settings_for(tmp_path, admins=" root , ann ,")
-    assert some.admins == {"root", "ann"}
-    assert [is_admin(some, name) for name in ("root", "ann")] == [True, True]
-    assert not any(is_admin(some, name) for name in (None, "", "Root", "root ", "roo", "root,ann"))
+    assert not is_admin(nobody, None)
+    assert not any(is_admin(nobody, frozenset({name})) for name in ("", "root", "*"))
+    some = settings_for(tmp_path, admins=" root , ann , email:Boss@A.example, sub:7, group:ops,")
+    assert some.admins == {"root", "ann", "email:boss@a.example", "sub:7", "group:ops"}
+    assert all(is_admin(some, frozenset({name, "x"})) for name in some.admins)
+    assert not is_admin(some, None)
+    for name in ("", "Root", "root ", "roo", "root,ann", "7", "ops", "boss@a.example"):
+        assert not is_admin(some, frozenset({name}))
 
 
-class Namer(Identities):
-    """Knows each visitor as root."""
+class Namer(Runtime):
+    """Knows each visitor as an account that has signed in as root."""
 
-    def verify(self, token: str, medium: Literal["cookie", "header"]) -> Principal | None:
-        found = super().verify(token, medium)
-        return None if found is None else replace(found, name="root")
+    async def names_of(self, account: str) -> frozenset[str] | None:
+        return frozenset({"root", "sub:1"})
 
 
-class Stranger(Identities):
+class Stranger(Runtime):
     """Knows each visitor by a name that the settings do not hold."""
 
-    def verify(self, token: str, medium: Literal["cookie", "header"]) -> Principal | None:
-        found = super().verify(token, medium)
-        return None if found is None else replace(found, name="mallory")
+    async def names_of(self, account: str) -> frozenset[str] | None:
+        return frozenset({"mallory", "sub:2"})
 
 
 @asynccontextmanager
-async def app(
-    folder: Path, identities: type[Identities], admins: str = "root"
-) -> AsyncIterator[Served]:
-    async with served(settings_for(folder, admins=admins), Parts(identities=identities)) as running:
+async def app(folder: Path, runtime: type[Runtime], admins: str = "root") -> AsyncIterator[Served]:
+    async with served(settings_for(folder, admins=admins), Parts(runtime=runtime)) as running:
         yield running
 
 
@@ -229,10 +229,10 @@ async def test_an_admin_gets_the_page_and_nobody_keeps_it(named: Served) -> None
     assert Reader(answer.body.decode()).open == []
 
 
-async def both(url: str, method: str, headers: dict[str, str]) -> tuple[Answer, Answer]:
-    """Return the answers for the page and for a path that is not there."""
+async def both(url: str, method: str, headers: dict[str, str], path: str) -> tuple[Answer, Answer]:
+    """Return the answers for a page and for a path that is not there."""
     body = b"{}" if method == "POST" else b""
-    found = [await ask(url, method, path, headers, body) for path in (PATH, "/admin/nothing")]
+    found = [await ask(url, method, each, headers, body) for each in (path, "/admin/nothing")]
     return found[0], found[1]
 
 
@@ -245,26 +245,27 @@ ORIGINS: tuple[dict[str, str], ...] = (
 
 
 @shared
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", METHODS)
 async def test_who_proves_nothing_cannot_tell_it_from_an_unknown_path(
-    method: str, named: Served
+    method: str, path: str, named: Served
 ) -> None:
     for origin in ORIGINS:
-        page, unknown = await both(named.url, method, origin)
+        page, unknown = await both(named.url, method, origin, path)
         assert page == unknown
         assert page.status == 404
         assert page.body == (b"" if method == "HEAD" else b'{"detail":"Not Found"}')
 
 
-@pytest.mark.parametrize("identities", [Identities, Stranger])
+@pytest.mark.parametrize("runtime", [Runtime, Stranger])
 @pytest.mark.parametrize("admins", ["", "root"])
 async def test_a_visitor_whom_the_settings_do_not_name_cannot_tell_it_either(
-    identities: type[Identities], admins: str, tmp_path: Path
+    runtime: type[Runtime], admins: str, tmp_path: Path
 ) -> None:
-    async with app(tmp_path, identities, admins) as running:
+    async with app(tmp_path, runtime, admins) as running:
         known = await cookie(running.url)
-        for method in METHODS:
-            page, unknown = await both(running.url, method, known)
+        for method, path in itertools.product(METHODS, (*PATHS, f"{PATHS[1]}?rating=like")):
+            page, unknown = await both(running.url, method, known, path)
             assert page == unknown
             assert page.status == 404
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.channels.app import _max_bytes
+from cmw_agent.channels.app import _max_bytes, whatsapp_senders
+from cmw_agent.channels.common.api_keys import Keys
 from cmw_agent.channels.common.body_limits import LARGE_SECONDS, SMALL_SECONDS, BoundedBodies
 from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budget_sizes import BODY_BYTES, LARGE_BODIES
@@ -37,6 +38,7 @@ class Sender:
             "type": "http",
             "method": "POST",
             "path": "/",
+            "query_string": b"",
             "headers": lines,
             "client": (address, 1234),
         }
@@ -213,7 +215,7 @@ async def test_a_length_that_cannot_be_is_refused_unread(length: str) -> None:
         sent.append(message)
 
     headers = [(b"content-length", length.encode("latin-1"))]
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
     await bounded()(scope, receive, send)
     assert sent[0]["status"] == 413
 
@@ -239,9 +241,11 @@ def test_only_what_a_bridge_has_signed_may_be_large(
     headers = [(b"x-hub-signature-256", each.encode()) for each in signatures]
     scope = {"type": "http", "path": "/whatsapp/incoming", "headers": headers}
     settings = settings_for(tmp_path, **changes)
-    assert _max_bytes(settings, {**scope, "path": "/v1/models"}) == settings.max_body_bytes
+    keys, senders = Keys(settings.keys), whatsapp_senders(settings)
+    elsewhere = {**scope, "path": "/v1/models"}
+    assert _max_bytes(settings, keys, senders, elsewhere) == settings.max_body_bytes
     try:
-        found = _max_bytes(settings, scope)
+        found = _max_bytes(settings, keys, senders, scope)
     except UserError as error:
         found = error.status
     assert found == wanted

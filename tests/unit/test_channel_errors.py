@@ -18,6 +18,7 @@ from cmw_agent.channels.common.api_keys import NOT_DECLARED, Keys
 from cmw_agent.channels.common.body_limits import FORM_TYPES, BoundedBodies
 from cmw_agent.channels.common.turn_streams import EVENTS
 from cmw_agent.channels.rest.dependencies import NOT_JSON
+from cmw_agent.channels.whatsapp.refusals import Refusals
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.limits.budgets import Budgets
 from tests.harness import settings_for
@@ -148,6 +149,7 @@ OTHER_METHODS: tuple[tuple[str, str, str], ...] = (
     ("GET", V1, "POST, OPTIONS"),
     ("POST", "/v1/models", "GET, OPTIONS"),
     ("HEAD", "/v1/models", "GET, OPTIONS"),
+    ("DELETE", "/v1/models/assistant", "GET, OPTIONS"),
     ("PUT", "/embed/assistant/message", "POST, OPTIONS"),
     ("HEAD", "/widget.js", "GET"),
     ("DELETE", "/whatsapp/status", "GET"),
@@ -171,7 +173,7 @@ async def test_an_address_says_which_methods_it_takes(
 UNKNOWN = {
     "/api/": ("", "chat", "chat/assistant", "chat/assistant/message/", "chat//message",
               "chat/assistant/sessions/a/none", "chat/assistant%2Fmessage", "none", "docs/"),
-    "/v1/": ("", "models/", "models/assistant", "embeddings", "chat/completions/", "chat%2Fcompletions"),
+    "/v1/": ("", "models/", "engines", "models%2Fassistant", "chat/completions/", "chat%2Fcompletions"),
     "/": ("none", "embed", "embed/assistant/none", "metrics/none", "whatsapp", "v1", "api"),
 }  # fmt: skip
 
@@ -246,7 +248,13 @@ async def test_a_body_that_does_not_come_is_told_of_in_its_interface_s_form(path
 
     budgets = Budgets.of(settings_for(Path()))
     bodies = BoundedBodies(behind, lambda _: 100, budgets=budgets, small=100, small_seconds=0)
-    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
     await bodies(scope, receive, send)
     headers = {"Content-Type": dict(sent[0]["headers"])[b"content-type"].decode()}
     reply = Reply(sent[0]["status"], sent[1]["body"], headers)
@@ -268,8 +276,13 @@ async def test_what_nobody_foresaw_has_its_interface_s_form(path: str) -> None:
         sent.append(message)
 
     keys = Keys([ApiKey("shop", SecretStr(PAGE_KEY), frozenset({SITE}))])
-    scope = {"type": "http", "path": path, "headers": [(b"origin", SITE.encode())]}
-    await _UnexpectedErrors(broken, partial(_render_early, keys))(scope, receive, send)
+    scope = {
+        "type": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"origin", SITE.encode())],
+    }
+    await _UnexpectedErrors(broken, partial(_render_early, keys, Refusals()))(scope, receive, send)
     headers = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
     reply = Reply(sent[0]["status"], sent[1]["body"], headers)
     assert reply.status == 500

@@ -46,8 +46,24 @@ async def test_whatever_a_request_may_name_is_listed_as_a_model(ai: openai.Async
     found = [(model.id, model.owned_by) async for model in await ai.models.list()]
     names = ("assistant", "memory", "echo", "fail-401")
     assert found == [(name, "cmw-agent") for name in names]
+    for name in names:
+        assert (await ai.models.retrieve(name)).id == name
     for name in names[:-1]:
         assert await ask(ai, ASKED, model=name)
+
+
+@shared
+async def test_a_model_s_name_may_hold_slashes_and_one_that_is_not_there_is_not_found(
+    tmp_path: Any, ai: openai.AsyncOpenAI
+) -> None:
+    async with (
+        app_with_model(tmp_path, "openrouter/echo", api_keys=KEYS) as here,
+        openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=SHOP) as other,
+    ):
+        assert (await other.models.retrieve("openrouter/echo")).id == "openrouter/echo"
+    with pytest.raises(openai.NotFoundError) as caught:
+        await ai.models.retrieve("gpt-nobody")
+    assert caught.value.code == "model_not_found"
 
 
 @shared
@@ -176,7 +192,27 @@ async def test_a_failing_model_is_an_error_of_the_server(
 REFUSED: tuple[dict[str, Any], ...] = (
     {"n": 2},
     {"messages": []},
-    {"messages": [{"role": "assistant", "content": "Hello"}]},
+    {"messages": [{"role": "system", "content": "Hello"}]},
+    {"messages": [{"role": "critic", "content": "Hello"}, ASKED]},
+    {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}, ASKED]},
+    {"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
+    {"logprobs": True},
+    {"temperature": 3},
+    {"max_tokens": 0},
+    {"response_format": {"type": "xml"}},
+    {"functions": [{"name": "f", "parameters": {}}]},
+    {"tools": [{"type": "web_search"}]},
+    {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+    {"tools": [{"type": "function", "function": {"name": "f"}}] * 2},
+    {"tool_choice": "required"},
+    {
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": {"type": "function", "function": {"name": "g"}},
+    },
+    {
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "extra_headers": {"X-Session-Id": "s"},
+    },
     {"messages": [{"role": "user", "content": ""}]},
     {"messages": [{"role": "user"}]},
     {"messages": [{"role": "tool", "content": "1", "tool_call_id": "a"}, ASKED]},

@@ -20,7 +20,7 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal, new_login
 from cmw_agent.tools.composio import client
-from cmw_agent.tools.composio.accounts import ConnectionUser, Toolkit
+from cmw_agent.tools.composio.accounts import ConnectionUser, OwnAccount, Toolkit
 from cmw_agent.tools.composio.catalog import ConnectedTool, connected_tool
 from cmw_agent.tools.composio.connections import (
     Connections,
@@ -107,6 +107,12 @@ async def tasks(
     return found
 
 
+async def disconnect(connections: Connections, user: ConnectionUser) -> bool:
+    """Delete all accounts that Composio lists of a user; return whether one was."""
+    listed = await connections.accounts(user, ("asana",))
+    return any([await connections.delete(account) for account in listed])
+
+
 def states(toolkits: Sequence[Toolkit]) -> dict[str, str]:
     return {toolkit.slug: toolkit.state for toolkit in toolkits}
 
@@ -162,9 +168,9 @@ async def test_every_request_about_somebody_names_them_and_nobody_else(
     await connections.link(ALICE, "asana", CALLBACK)
     account = composio.connect(ALICE.value)
     await create(connections, ALICE, "hers", account)
-    await connections.toolkits(ALICE, {"asana": account})
+    await connections.toolkits(ALICE, [OwnAccount(ALICE, "asana", account)])
     assert await connections.is_active(ALICE, "asana", account)
-    assert await connections.disconnect(ALICE, "asana")
+    assert await disconnect(connections, ALICE)
     impersonal = (
         "GET /tools",
         "GET /auth_configs",
@@ -182,8 +188,8 @@ async def test_no_request_carries_default(composio: Composio, connections: Conne
     await connections.link(ALICE, "asana", CALLBACK)
     composio.connect(ALICE.value)
     await tasks(connections, ALICE)
-    await connections.toolkits(ALICE, {})
-    await connections.disconnect(ALICE, "asana")
+    await connections.toolkits(ALICE, ())
+    await disconnect(connections, ALICE)
     assert len(composio.calls) > 5
     for call in composio.calls:
         assert "default" not in f"{call.route} {call.query} {call.body}"
@@ -233,12 +239,12 @@ async def test_nobody_s_account_is_deleted_by_another(
     composio: Composio, connections: Connections
 ) -> None:
     bobs = composio.add_account(BOB.value)
-    assert not await connections.disconnect(ALICE, "asana")
+    assert not await disconnect(connections, ALICE)
     composio.leaky = True  # a list that leaks others' accounts
-    assert not await connections.disconnect(ALICE, "asana")
+    assert not await disconnect(connections, ALICE)
     composio.leaky = False
     composio.listed_owner[bobs] = ALICE.value  # a list that names the wrong owner
-    assert not await connections.disconnect(ALICE, "asana")
+    assert not await disconnect(connections, ALICE)
     assert not composio.to("DELETE")
     assert list(composio.accounts) == [bobs]
 
@@ -248,11 +254,19 @@ async def test_another_s_account_never_counts_as_one_s_own(
 ) -> None:
     bobs = composio.add_account(BOB.value)
     composio.leaky = True
-    assert states(await connections.toolkits(ALICE, {"asana": bobs}))["asana"] == "none"
-    assert states(await connections.toolkits(BOB, {"asana": bobs}))["asana"] == "connected"
+    assert await connections.accounts(ALICE) == []
+    assert await connections.accounts(BOB) == [OwnAccount(BOB, "asana", bobs)]
+    assert (
+        states(await connections.toolkits(ALICE, [OwnAccount(ALICE, "asana", bobs)]))["asana"]
+        == "none"
+    )
+    assert (
+        states(await connections.toolkits(BOB, [OwnAccount(BOB, "asana", bobs)]))["asana"]
+        == "connected"
+    )
     assert not await connections.is_active(ALICE, "asana", bobs)
     assert await connections.is_active(BOB, "asana", bobs)
-    await connections.delete(ALICE, "asana", bobs)
+    await connections.delete(OwnAccount(ALICE, "asana", bobs))
     assert list(composio.accounts) == [bobs]
 
 
@@ -277,9 +291,9 @@ async def test_disconnecting_takes_every_account_of_that_toolkit_and_no_other(
     for status in ("ACTIVE", "EXPIRED", "INITIATED", "REVOKED"):
         composio.add_account(ALICE.value, status=status)
     others = {composio.add_account(ALICE.value, "big"), composio.add_account(BOB.value)}
-    assert await connections.disconnect(ALICE, "asana")
+    assert await disconnect(connections, ALICE)
     assert set(composio.accounts) == others
-    assert not await connections.disconnect(ALICE, "asana")
+    assert not await disconnect(connections, ALICE)
     with pytest.raises(NotConnectedError):
         await tasks(connections, ALICE)
 
@@ -289,12 +303,12 @@ async def test_an_account_that_goes_meanwhile_is_gone_all_the_same(
 ) -> None:
     composio.add_account(ALICE.value)
     composio.answer("DELETE", Reply(404, {"error": {"message": "gone"}}))
-    assert await connections.disconnect(ALICE, "asana")
+    assert await disconnect(connections, ALICE)
 
 
 async def test_one_client_keeps_no_cookies(composio: Composio, connections: Connections) -> None:
-    await connections.toolkits(ALICE, {})
-    await connections.toolkits(BOB, {})
+    await connections.toolkits(ALICE, ())
+    await connections.toolkits(BOB, ())
     assert len(composio.calls) > 2
     assert not any("cookie" in call.headers for call in composio.calls)
 
@@ -366,16 +380,19 @@ async def test_the_state_is_that_of_the_account_that_counts_whatever_others_ther
     composio.add_account(ALICE.value, status="EXPIRED")
     other = composio.add_account(ALICE.value)
     mine = composio.add_account(ALICE.value, status=status)
-    found = await connections.toolkits(ALICE, {"asana": mine, "big": other})
+    known = [OwnAccount(ALICE, "asana", mine), OwnAccount(ALICE, "big", other)]
+    found = await connections.toolkits(ALICE, known)
     assert states(found) == {"asana": state, "big": "none"}
-    assert states(await connections.toolkits(ALICE, {}))["asana"] == "none"
+    assert states(await connections.toolkits(ALICE, ()))["asana"] == "none"
 
 
 async def test_the_state_is_read_again_each_time(
     composio: Composio, connections: Connections
 ) -> None:
     async def state() -> str:
-        return states(await connections.toolkits(ALICE, {"asana": account}))["asana"]
+        return states(await connections.toolkits(ALICE, [OwnAccount(ALICE, "asana", account)]))[
+            "asana"
+        ]
 
     _, account = await connections.link(ALICE, "asana", CALLBACK)
     seen = [await state()]
@@ -391,7 +408,7 @@ async def test_the_state_is_read_again_each_time(
 async def test_a_toolkit_says_its_name_and_whether_it_needs_an_account(composio: Composio) -> None:
     composio.add_toolkit("hackernews", 2, no_auth=True)
     async with opened(composio, toolkits=("asana", "hackernews", "no_tools")) as connections:
-        found = await connections.toolkits(ALICE, {})
+        found = await connections.toolkits(ALICE, ())
     assert [(one.slug, one.name, one.needs_account) for one in found] == [
         ("asana", "Asana", True),
         ("hackernews", "Hackernews", False),
@@ -442,7 +459,7 @@ async def test_only_what_is_configured_can_be_connected(
         with pytest.raises(UnknownToolkitError):
             await connections.link(ALICE, toolkit, CALLBACK)
         with pytest.raises(UnknownToolkitError):
-            await connections.disconnect(ALICE, toolkit)
+            connections.check(toolkit)
         assert await connections.tools([toolkit]) == ()
     assert composio.calls == []
 
@@ -536,20 +553,20 @@ async def test_a_link_and_a_deletion_are_never_tried_again(
         composio.answer(route, Reply(500, {}, AT_ONCE))
         with pytest.raises(ConnectionsError):
             if route == "DELETE":
-                await connections.disconnect(ALICE, "asana")
+                await disconnect(connections, ALICE)
             else:
                 await connections.link(ALICE, "asana", CALLBACK)
         assert len(composio.to(route)) == 1
 
 
 async def test_reading_is_tried_a_second_time(composio: Composio, connections: Connections) -> None:
-    account = {"asana": composio.add_account(ALICE.value)}
+    account = [OwnAccount(ALICE, "asana", composio.add_account(ALICE.value))]
     composio.answer("GET /connected_accounts", Reply(500, {}, AT_ONCE))
     assert states(await connections.toolkits(ALICE, account))["asana"] == "connected"
     for _ in range(2):
         composio.answer("GET /connected_accounts", Reply(500, {}, AT_ONCE))
     with pytest.raises(ConnectionsError):
-        await connections.toolkits(ALICE, {})
+        await connections.toolkits(ALICE, ())
 
 
 async def test_a_tool_that_does_not_answer_is_given_up(composio: Composio) -> None:
@@ -710,7 +727,7 @@ async def test_an_unreachable_service_gives_no_tools_and_one_sentence(composio: 
         async with opened(composio, url=url) as connections:
             assert await connections.tools(["asana"]) == ()
             with pytest.raises(ConnectionsError) as failed:
-                await connections.toolkits(ALICE, {})
+                await connections.toolkits(ALICE, ())
     assert isinstance(failed.value, UserError)
     assert composio.key not in str(failed.value)
 
@@ -822,3 +839,21 @@ def test_composio_s_client_is_imported_when_it_is_opened_and_its_sdk_never() -> 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
     )
     assert done.stdout.splitlines() == ["[]", "['composio_client']"]
+
+
+async def test_an_account_of_another_user_counts_where_it_is_stored_of_its_owner_and_as_that_alone(
+    composio: Composio, connections: Connections
+) -> None:
+    """A connection that has moved with a sign-in is of the visitor's user at Composio."""
+    moved, other = composio.add_account(BOB.value), composio.add_account(BOB.value)
+    for names_users in (True, False):
+        composio.names_users = names_users
+        known = [OwnAccount(BOB, "asana", moved)]
+        assert states(await connections.toolkits(ALICE, known))["asana"] == "connected"
+    composio.names_users = True
+    for wrong in (OwnAccount(ALICE, "asana", moved), OwnAccount(BOB, "big", moved)):
+        assert states(await connections.toolkits(ALICE, [wrong]))["asana"] == "none"
+        assert not await connections.delete(wrong)
+    assert await connections.accounts(ALICE) == []
+    assert await connections.delete(OwnAccount(BOB, "asana", moved))
+    assert list(composio.accounts) == [other]

@@ -184,7 +184,10 @@ def test_replicas_differ_in_their_address_alone() -> None:
 
 def test_nginx_alone_is_reached_from_outside() -> None:
     services = compose()["services"]
-    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+    for name, service in services.items():
+        for port in service.get("ports", ()):
+            assert name == "nginx" or port.startswith("127.0.0.1:"), name
+    assert services["nginx"]["ports"]
     assert compose()["networks"]["inside"]["internal"] is True
     for name in ("postgres", "redis"):
         assert services[name]["networks"] == ["inside"]
@@ -197,6 +200,18 @@ def test_each_replica_believes_nginx_alone() -> None:
     address = compose()["services"]["nginx"]["networks"]["inside"]["ipv4_address"]
     for service in replicas().values():
         assert service["environment"]["CMW_TRUST_PROXY"] == address
+
+
+def test_the_bridge_is_there_where_it_is_asked_for_and_knows_no_secret_but_its_own() -> None:
+    services = compose()["services"]
+    bridge = services["bridge"]
+    assert bridge["profiles"] == ["whatsapp"]
+    address = services["nginx"]["networks"]["inside"]["ipv4_address"]
+    assert bridge["environment"]["BRIDGE_APP_URL"] == f"http://{address}"
+    names = {name for name in bridge["environment"] if SECRET_NAMES.search(name)}
+    assert names == {"CMW_WHATSAPP_SECRET", "CMW_WHATSAPP_BRIDGE_TOKEN"}
+    assert "env_file" not in bridge
+    assert (ROOT / "deploy" / bridge["build"]["context"] / "Dockerfile").is_file()
 
 
 def test_a_replica_has_time_to_drain() -> None:
@@ -412,6 +427,8 @@ def test_nginx_has_the_app_s_sizes_and_times() -> None:
     text = without_comments()
     megabytes = int(re.findall(r"client_max_body_size (\d+)m;", text)[0])
     assert megabytes * 2**20 > defaults().max_file_bytes
+    (whatsapp,) = re.findall(r"location /whatsapp/ \{\s*client_max_body_size (\d+)m;", text)
+    assert int(whatsapp) * 2**20 > defaults().max_file_bytes * 4 / 3 + defaults().max_body_bytes
     reads = [int(found) for found in re.findall(r"proxy_read_timeout (\d+)s;", text)]
     assert min(reads) > 2 * HEARTBEAT_SECONDS
     assert max(reads) > defaults().turn_timeout

@@ -47,4 +47,4 @@ def test_an_effort_is_kept_until_another_or_the_default_is_chosen(tmp_path: Any)
         kept |= changes
     assert ModelChoice.of("m2", "auto").context(models, agent) == {MODEL: "m2"}
     assert ModelChoice.of("m2", "low").context(models, agent) == {MODEL: "m2", EFFORT: "low"}
-    assert ModelChoice.of(None, "auto").asked_effort is None
+    assert ModelChoice.of(None, "auto").requested_effort is None

@@ -12,7 +12,7 @@ from yarl import URL
 
 from cmw_agent.config.settings import load_settings
 from cmw_agent.core.errors import StartupError
-from cmw_agent.llm.endpoint import AZURE, Endpoint
+from cmw_agent.llm.endpoint import AZURE, Endpoint, trusted_certificates
 from cmw_agent.llm.errors import StreamSilentError, UpstreamError
 from cmw_agent.llm.http_client import Upstream
 from cmw_agent.llm.transcription import Transcription
@@ -218,6 +218,16 @@ async def test_authorities_of_the_environment_are_trusted(
     async with secure(tmp_path, []) as url:
         monkeypatch.setenv(name, str(tmp_path / "ca.pem"))
         assert await ask(url) == ANSWER
+
+
+def test_certificates_are_read_again_only_where_the_environment_names_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server_context(tmp_path)  # writes the authority's certificate
+    before = trusted_certificates()
+    assert trusted_certificates() is before
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    assert trusted_certificates() is not before
 
 
 async def test_a_redirect_to_https_of_the_same_host_is_followed(

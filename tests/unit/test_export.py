@@ -15,9 +15,10 @@ from starlette.types import Message
 
 from cmw_agent.channels.common.downloads import PIECE_BYTES, Download, Rate
 from cmw_agent.conversations.archive_export import path_in_archive
-from cmw_agent.conversations.export import FORMATS, all_written, beginning, formats, written
+from cmw_agent.conversations.export import all_written, beginning, formats, written
 from cmw_agent.conversations.service import MESSAGES_AT_ONCE
 from cmw_agent.core.finish_reasons import SENTENCES
+from cmw_agent.language import languages
 from cmw_agent.limits.budgets import Budget, Budgets
 from memory.records import (
     AnswerDetails,
@@ -57,7 +58,7 @@ CALL = ToolRecord("1", "calculate", {"a": 1}, "```\n<2>", True, 5)
 SAID = [message(1, "One\ntwo?"), message(2, "Three", CALL, status="interrupted")]
 MARKDOWN = """# Sums & <b>more</b>
 
-*2030-01-02 12:00 to 2030-01-02 12:00 UTC*
+*Wed, Jan 2, 2030, 12:00 to Wed, Jan 2, 2030, 12:00 UTC*
 
 ## You
 
@@ -83,7 +84,7 @@ async def test_pages_make_up_the_same_text_however_large_they_are(at_once: int) 
     pages = [SAID] if at_once == 2 else [SAID[:1], SAID[1:]]
     whole = {
         ending: await text_of(written(form, conversation(), paged(*pages)))
-        for ending, form in FORMATS.items()
+        for ending, form in formats(languages().english).items()
     }
     assert whole["md"] == MARKDOWN
     # As orjson writes the whole of it.
@@ -104,7 +105,7 @@ async def _two() -> AsyncGenerator[Conversation]:
 
 
 async def test_a_conversation_without_messages_is_whole_too() -> None:
-    for ending, form in FORMATS.items():
+    for ending, form in formats(languages().english).items():
         text = await text_of(written(form, conversation(), paged()))
         if ending == "json":
             assert orjson.loads(text)["messages"] == []
@@ -120,7 +121,7 @@ async def test_the_beginning_reads_no_more_than_it_shows() -> None:
             read.append(number)
             yield [message(number, "x" * 100)]
 
-    text = await beginning(FORMATS["md"], conversation(), pages(), 250)
+    text = await beginning(formats(languages().english)["md"], conversation(), pages(), 250)
     assert len(text) == 250
     assert len(read) <= 3
 
@@ -269,7 +270,7 @@ CUT_NOTE = f"{SENTENCES['length']} A picture was not kept."
 
 async def exported(form: str, *, with_thinking: bool) -> str:
     pages = paged([message(1, "One?"), CUT])
-    chosen = formats(with_thinking=with_thinking)[form]
+    chosen = formats(languages().english, with_thinking=with_thinking)[form]
     return await text_of(written(chosen, conversation(), pages))
 
 

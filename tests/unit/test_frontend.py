@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cmw_agent.channels.embed.page import WIDGET
 from cmw_agent.web.page.bundles import STATIC
 from tests.programs import NODE, path_of
 
@@ -17,17 +18,21 @@ def built(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def committed() -> dict[str, bytes]:
+    return built(STATIC / "built") | {WIDGET.name: WIDGET.read_bytes()}
+
+
 def test_the_committed_bundles_are_what_the_sources_give(tmp_path: Path) -> None:
     command = [path_of(NODE), "frontend/build.mjs", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    committed, fresh = built(STATIC / "built"), built(tmp_path)
-    assert sorted(committed) == sorted(fresh), "run `make frontend`"
-    changed = [name for name, content in fresh.items() if committed[name] != content]
+    here, fresh = committed(), built(tmp_path)
+    assert sorted(here) == sorted(fresh), "run `make frontend`"
+    changed = [name for name, content in fresh.items() if here[name] != content]
     assert not changed, "run `make frontend`"
 
 
 def test_no_bundle_knows_the_machine_that_built_it() -> None:
-    for name, content in built(STATIC / "built").items():
+    for name, content in committed().items():
         found = [word for word in MACHINE if word.encode() in content]
         assert not found, f"{name}: {found}"
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import languages
 from cmw_agent.web import gradio_transport
 from cmw_agent.web.gradio_transport import protocol
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice, edits
@@ -39,7 +40,7 @@ SAMPLES: Mapping[Callable[..., bytes], list[bytes]] = MappingProxyType(
             protocol.completed(EVENT, {"data": VALUE}),
             protocol.completed(EVENT, {}),
         ],
-        protocol.failed: [protocol.failed(EVENT, UserError("No."))],
+        protocol.failed: [protocol.failed(EVENT, UserError("No."), languages().english)],
         protocol.toast: [
             protocol.toast(EVENT, Notice("Done.", "Connections", "info")),
             protocol.toast(EVENT, Notice("Not done.", "Connections")),

@@ -493,7 +493,7 @@ async def test_callers_without_proof_stay_apart_by_hash_and_by_address(site: Sit
         who = site.behind.who()
         assert who is not None
         assert who.kind == "ephemeral"
-        assert not who.is_kept
+        assert not who.is_stored
         seen.append((who.id, key))
     assert seen[0] == seen[3]  # so that it can follow its own stream
     assert len(set(seen)) == 4
@@ -794,7 +794,7 @@ async def test_a_web_socket_is_closed_at_once(site: Site) -> None:
 
 
 async def test_another_address_of_this_machine_is_another_caller(tmp_path: Path) -> None:
-    # Without this law, the one on callers without proof would not say what it seems to.
+    # Without this invariant, the one on callers without proof would not say what it seems to.
     async with (
         app_with_model(tmp_path) as here,
         from_address("127.0.0.2") as elsewhere,

@@ -53,8 +53,8 @@ def test_a_session_key_tells_neither_visitor_nor_hash() -> None:
 def test_an_ephemeral_principal_is_never_a_visitor() -> None:
     ephemeral = Identities((KEY,)).ephemeral("abc", "192.0.2.1")
     assert ephemeral.kind == "ephemeral"
-    assert not ephemeral.is_kept
-    assert VISITOR.is_kept
+    assert not ephemeral.is_stored
+    assert VISITOR.is_stored
     assert ephemeral.id.startswith("e")
 
 

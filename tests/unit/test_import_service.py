@@ -20,6 +20,7 @@ from cmw_agent.conversations.importing.worker_client import read_events
 from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
+from memory.validation import title_of
 from tests.harness import settings_for
 from tests.service import running_app, wait_until
 
@@ -86,7 +87,7 @@ async def test_an_import_goes_on_with_nobody_reading_and_its_owner_alone_reads_t
         state = imports.state(ALICE)
         assert state is not None
         assert state["result"]["sentence"] == "3 conversations from this app were imported."
-        assert await titles(runtime) == ["first", f"hold {gate}"[:60], "third"]
+        assert await titles(runtime) == ["first", title_of(f"hold {gate}"), "third"]
         assert runtime.budgets.used("imports") == 0
         await imports.dismiss(ALICE, job.id)
         assert imports.state(ALICE) is None

@@ -47,6 +47,8 @@ UNUSED = (
         "joserfc",
         "composio",
         "composio_client",
+        "mcp",
+        "mcp_types",
     ),
     *("opentelemetry.exporter", "redis", "asyncpg"),
 )

@@ -151,7 +151,7 @@ def test_what_the_channels_and_schedules_tell_is_counted_under_fixed_words() -> 
     metrics.schedule_ran("complete")
     metrics.schedule_ran("canary-run")
     metrics.refused("canary-kind")
-    metrics.turn("canary-channel", "canary-name").ended("canary-end")
+    metrics.turn("canary-channel", "canary-name").turn_ended("canary-end")
     found = read(metrics)
     assert value(found, "cmw_sends_total", channel="whatsapp", outcome="sent") == 1
     assert value(found, "cmw_sends_total", channel="whatsapp", outcome="other") == 1
@@ -196,7 +196,7 @@ def test_every_reason_for_a_refusal_has_a_series() -> None:
 
 def test_who_keeps_nothing_keeps_nothing() -> None:
     watch = Observer().turn("web", "name")
-    watch.ended("complete")
+    watch.turn_ended("complete")
     assert vars(watch) == {"_observers": ()}
 
 
@@ -280,7 +280,7 @@ async def test_behind_a_trusted_proxy_nobody_passes_for_this_machine(trusted: st
 
 async def test_two_processes_count_apart(tmp_path: Path) -> None:
     first, second = Metrics(1), Metrics(1)
-    first.turn("web", "name").ended("complete")
+    first.turn("web", "name").turn_ended("complete")
     await asyncio.sleep(0)
     assert value(read(first), "cmw_turns_total", channel="web", outcome="complete") == 1
     assert value(read(second), "cmw_turns_total", channel="web", outcome="complete") == 0

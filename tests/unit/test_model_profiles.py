@@ -160,6 +160,7 @@ def test_the_model_of_the_example_is_right_and_names_every_key(
     monkeypatch.setenv("TEAM_TOKEN", "team")
     example = (Path(__file__).parents[2] / "agents.example.toml").read_text(encoding="utf-8")
     _, start, rest = example.partition("#[[models]]\n")
+    rest, _, _ = rest.partition("\n\n")  # the next table follows
     lines = [line.removeprefix("#") for line in (start + rest).splitlines()]
     large = loaded(tmp_path, "\n".join(lines), models="gpt-4o-mini").by_id["large"]
     assert (large.name, secret(large), large.fallback) == (
@@ -287,7 +288,10 @@ def test_what_is_wrong_with_a_model_is_said_in_one_line(
         ("[[models]]\nname = 'x'\n", ", model number 1: must have an id"),
         ("[[models]]\nid = 'a'\n[[models]]\nid = 'a'\n", ", model 'a': has an id that is taken"),
         ("models = ['a']\n", "must hold each model as a table under [[models]]"),
-        ("[[model]]\nid = 'a'\n", "holds 'model'; only [[agents]] and [[models]] tables"),
+        (
+            "[[model]]\nid = 'a'\n",
+            "holds 'model'; only [[agents]], [[models]], [[mcp]], [[openapi]] and [access] tables",
+        ),
         ("[[models]]\n" * (MAX_MODELS + 1), f"must hold at most {MAX_MODELS} models"),
     ],
 )

@@ -131,7 +131,7 @@ def post(body: object) -> bytes:
 
 async def raw(endpoint: OpenAIDouble, data: bytes) -> bytes:
     """The unstreamed response to these bytes."""
-    async with wire(endpoint) as (reader, writer), asyncio.timeout(30):
+    async with wire(endpoint) as (reader, writer), asyncio.timeout(60):
         writer.write(data)
         head = await reader.readuntil(b"\r\n\r\n")
         length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
@@ -140,7 +140,7 @@ async def raw(endpoint: OpenAIDouble, data: bytes) -> bytes:
 
 async def receive(reader: asyncio.StreamReader) -> bytes:
     """One chunked response, head and frames."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await reader.readuntil(b"\r\n0\r\n\r\n")
 
 

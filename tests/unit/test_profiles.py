@@ -223,7 +223,7 @@ def test_a_wrong_id_is_named(tmp_path: Path, name: str) -> None:
         ("agents = ['a']\n", "must hold each agent as a table under [[agents]]"),
         (
             "[[agent]]\nid = 'a'\n",
-            "holds 'agent'; only [[agents]] and [[models]] tables are allowed",
+            "holds 'agent'; only [[agents]], [[models]], [[mcp]], [[openapi]] and [access] tables are allowed",
         ),
         ("agents = [\n", "must be valid TOML (Invalid value (at end of document))"),
         (b"# \xff\n", "cannot be read: it must be UTF-8 text"),

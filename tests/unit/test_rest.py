@@ -169,7 +169,7 @@ async def test_history_is_read_a_page_at_a_time(shop: Client) -> None:
     assert set(newest["messages"][0]) == {
         *("seq", "role", "content", "status", "created_at", "model", "tokens", "tools"),
         *("finish_reason", "notice", "sources", "pictures", "thinking", "thinking_seconds"),
-        *("parent", "versions", "shown"),
+        *("parent", "versions", "shown", "files", "rating", "rating_reason", "rating_comment"),
     }
 
 
@@ -489,3 +489,23 @@ async def test_what_an_answer_has_told_its_session_s_history_has(tmp_path: Path)
             await asyncio.wait({reading}, timeout=1)
         assert (await answering).json["response"] == "You said: hello"
         assert (await reading).json["messages"][-1]["content"] == "You said: hello"
+
+
+@shared
+async def test_an_answer_is_rated_with_a_reason_and_a_comment(shop: Client) -> None:
+    await shop.say("Hello", "rated")
+    path = f"{SESSIONS}/rated"
+    rate = f"{path}/messages/2/rate"
+    why = {"rating": "dislike", "reason": "unsafe", "comment": "No helmet."}
+    assert (await shop.ask("POST", rate, why)).status == 204
+    answer = (await shop.ask("GET", path)).json["messages"][1]
+    assert (answer["rating"], answer["rating_reason"], answer["rating_comment"]) == tuple(
+        why.values()
+    )
+    for wrong in ({}, {"rating": "like", "reason": "unsafe"}, {"rating": "like", "comment": 1}):
+        assert (await shop.ask("POST", rate, wrong)).status == 422, wrong
+    for other in (f"{path}/messages/1/rate", f"{SESSIONS}/none/messages/2/rate"):
+        assert (await shop.ask("POST", other, why)).status == 404
+    assert (await shop.ask("POST", rate, {"rating": None})).status == 204
+    answer = (await shop.ask("GET", path)).json["messages"][1]
+    assert (answer["rating"], answer["rating_reason"], answer["rating_comment"]) == (None,) * 3

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmw_agent.core.time_zones import zone_label
+from cmw_agent.language import languages
 from cmw_agent.schedules.phrases import find_time_zone, parse_recurrence
 from cmw_agent.schedules.recurrence import UnknownTimeError, next_run, next_runs, parse_crontab
 
@@ -31,7 +33,64 @@ WORDS = {
     "0 9 * * 0": "0 9 * * sun",
     "0 9 * * 7": "0 9 * * sun",
     "0 9 * * FRI-sun": "0 9 * * fri-sun",
+    "mon-fri at 9": "0 9 * * mon-fri",
+    "Mon – Fri at 9:30": "30 9 * * mon-fri",
+    "from Friday through Monday at 18:00": "0 18 * * mon,fri-sun",
+    "noon": "0 12 * * *",
+    "every day at noon": "0 12 * * *",
+    "at midnight": "0 0 * * *",
+    "every Monday": "0 9 * * mon",
+    "every day": "0 9 * * *",
+    "@daily": "0 0 * * *",
+    "@hourly": "0 * * * *",
+    "@weekly": "0 0 * * sun",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "first of the month 0:15": "15 0 1 * *",
+    "1st and 15th of each month at 9": "0 9 1,15 * *",
+    "day 15 of the month at 9": "0 9 15 * *",
+    "every year on 1 March at 9": "0 9 1 3 *",
+    "every evening at 8": "0 20 * * *",
+    "every morning": "0 9 * * *",
+    "every day at 9 p.m.": "0 21 * * *",
+    "at 0900": "0 9 * * *",
+    "every half an hour": "0,30 * * * *",
+    "once an hour": "0 * * * *",
+    "hourly": "0 * * * *",
+    "weekly on fri at 17": "0 17 * * fri",
+    "каждый день в 9": "0 9 * * *",
+    "Ежедневно в 9:30": "30 9 * * *",
+    "каждый день в 9 часов утра": "0 9 * * *",
+    "в 9 вечера каждый день": "0 21 * * *",
+    "каждый день в 21 час": "0 21 * * *",
+    "каждый день в 12 ночи": "0 0 * * *",
+    "каждую субботу в 12 дня": "0 12 * * sat",
+    "в девять каждый день": "0 9 * * *",
+    "каждый день в 9 и в 21": "0 9,21 * * *",
+    "каждый вечер в 8": "0 20 * * *",
+    "каждое утро": "0 9 * * *",
+    "по понедельникам в 9:30": "30 9 * * mon",
+    "в 9.30 по понедельникам": "30 9 * * mon",
+    "по понедельникам и средам в 18:00": "0 18 * * mon,wed",
+    "с понедельника по пятницу в 9": "0 9 * * mon-fri",
+    "пн–пт в 9": "0 9 * * mon-fri",
+    "пн, ср, пт в 10:00": "0 10 * * mon,wed,fri",
+    "по будням в 9": "0 9 * * mon-fri",
+    "по рабочим дням в 8:30": "30 8 * * mon-fri",
+    "по выходным в 11": "0 11 * * sat-sun",
+    "каждый час": "0 * * * *",
+    "раз в два часа": "0 0,2,4,6,8,10,12,14,16,18,20,22 * * *",
+    "каждые 30 минут": "0,30 * * * *",
+    "каждые полчаса": "0,30 * * * *",
+    "в полдень": "0 12 * * *",
+    "1-го числа в 0:15": "15 0 1 * *",
+    "1 и 15 числа в 12:00": "0 12 1,15 * *",
+    "первого числа каждого месяца в 9": "0 9 1 * *",
+    "каждый год 1 марта в 9": "0 9 1 3 *",
+    "один раз в день в 9": "0 9 * * *",
     "*/20 6 * jan,jul *": "0,20,40 6 * 1,7 *",
+    "0 9 * * sun-thu": "0 9 * * mon-thu,sun",
+    "0 9 * * fri-mon": "0 9 * * mon,fri-sun",
     "5/25 0-23 1-31 1-12 *": "5,30,55 * * * *",
 }
 
@@ -47,7 +106,9 @@ def test_what_people_write_has_one_form(text: str, cron: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "tomorrow at 9", "every day", "every day at", "every day at 25", "every day at 9:60",
+        "", "tomorrow at 9", "every", "every day at", "завтра в 9", "каждые 2 дня", "every 2 days",
+        "mon at 9 and tue at 10", "every day at 9-17", "every first monday at 9", "every day at 930",
+        "every night", "каждый день в 9 и 17:30", "every 10 at 5", "every day at 25", "every day at 9:60",
         "every day at 13pm", "every day at 0am", "every 7 hours", "every 0 minutes", "every 99 hours",
         "every day at 9 and 17:30", "every moonday at 8", "60 9 * * *", "0 9 * *", "0 9 * * * *",
         "0 9 0 * *", "9-5 9 * * *", "*/0 * * * *", "0 9 1 * mon", "0 9 * * mon-xyz", "every day at ٩",
@@ -68,6 +129,16 @@ def test_what_is_no_time_is_refused_in_a_sentence(text: str) -> None:
         ("weekdays at 7 in america/new_york", "America/New_York"),
         ("0 9 * * * in New York", "America/New_York"),
         ("every hour in utc", "UTC"),
+        ("every day at 9 GMT+3", "Etc/GMT-3"),
+        ("every day at 9 in UTC-5", "Etc/GMT+5"),
+        ("every day at 9 (UTC+5:30)", "Asia/Kolkata"),
+        ("every day at 9 Berlin time", "Europe/Berlin"),
+        ("mon-fri at 9 EST", "America/New_York"),
+        ("каждый день в 9 МСК", "Europe/Moscow"),
+        ("каждый день в 9 по Москве", "Europe/Moscow"),
+        ("по будням в 9 по Нью-Йорку", "America/New_York"),
+        ("каждый день в 9 по МСК+2", "Etc/GMT-5"),
+        ("каждый день в 9 по московскому времени", "Europe/Moscow"),
     ],
 )
 def test_a_place_names_the_time_zone(text: str, zone: str) -> None:
@@ -76,16 +147,34 @@ def test_a_place_names_the_time_zone(text: str, zone: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "hours"), [("GMT+3", 3), ("utc -5", -5), ("UTC+5:30", 5.5), ("gmt", 0), ("МСК+2", 5)]
+)
+def test_an_offset_is_ahead_of_utc_where_its_sign_is_plus(name: str, hours: float) -> None:
+    zone = ZoneInfo(find_time_zone(name))
+    assert datetime(2026, 1, 1, tzinfo=zone).utcoffset() == timedelta(hours=hours)
+
+
+def test_a_fixed_offset_is_shown_with_the_sign_that_people_mean() -> None:
+    assert [zone_label(zone) for zone in ("Etc/GMT-3", "Etc/GMT+5", "Europe/Berlin")] == [
+        "UTC+3", "UTC-5", "Europe/Berlin",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("0 9 * * *", "every day at 09:00"),
         ("30 8 * * 1", "every Monday at 08:30"),
         ("0 7 * * 1-5", "on weekdays at 07:00"),
-        ("0 9 1 * *", "at `0 9 1 * *`"),
+        ("0 9 1 * *", "on day 1 of each month at 09:00"),
+        ("0 9 1 3 *", "at `0 9 1 3 *`"),
+        ("0 */6 * * *", "every day at 00:00, 06:00, 12:00, and 18:00"),
+        ("0 */2 * * *", "every 2 hours"),
+        ("*/30 * * * *", "every 30 minutes"),
     ],
 )
 def test_times_are_told_in_words_where_they_are_simple(text: str, words: str) -> None:
-    assert str(parse_crontab(text)) == words
+    assert parse_crontab(text).describe(languages().english) == words
 
 
 def local(times: list[datetime]) -> list[str]:
@@ -120,7 +209,7 @@ def test_in_the_repeated_hour_an_hourly_task_goes_on() -> None:
 def test_an_hour_that_is_skipped_loses_no_run() -> None:
     before = datetime(2026, 3, 28, 12, tzinfo=UTC)  # there is no 02:30 on the 29th
     found = next_runs("30 2 * * *", "Europe/Berlin", before, 2)
-    assert local(found) == ["29 03:30", "30 02:30"]
+    assert local(found) == ["29 03:00", "30 02:30"]
 
 
 def test_a_day_that_never_comes_has_no_times() -> None:

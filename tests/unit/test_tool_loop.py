@@ -17,14 +17,15 @@ from cmw_agent.core.events import (
     EventSink,
     TextDelta,
     ThinkingDelta,
+    ToolAccount,
     ToolFinished,
     ToolStarted,
 )
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
-from cmw_agent.tools.approvals import Decision
-from cmw_agent.tools.toolset import ToolResult
+from cmw_agent.tools.approvals import Decision, UserQuestions
+from cmw_agent.tools.toolset import ProgressSink, ToolResult, parameters_in
 from memory.errors import DatabaseUnavailableError
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Raw, Request, Step, Stop, Text, ToolCalls
@@ -188,10 +189,23 @@ class Mail:
     def names(self) -> list[str]:
         return ["SEND"]
 
+    def parameters(self, name: str) -> Mapping[str, Any] | None:
+        return parameters_in(self.schemas, name)
+
     def changes(self, name: str) -> bool:
         return True
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+    async def account(self, name: str) -> ToolAccount | None:
+        return None
+
+    async def use(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        questions: UserQuestions | None = None,
+        progress: ProgressSink | None = None,
+        account: ToolAccount | None = None,
+    ) -> ToolResult:
         self.sent.append(arguments)
         return ToolResult("sent", ok=True)
 
@@ -206,7 +220,12 @@ class Gate:
         return changes
 
     async def ask(
-        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        emit: EventSink,
+        account: ToolAccount | None = None,
     ) -> Decision:
         self.asked.append(arguments)
         return Decision("approved", arguments)

@@ -23,16 +23,12 @@ from cmw_agent.core.events import (
     TurnStarted,
 )
 from cmw_agent.core.finish_reasons import sentence_for
+from cmw_agent.language import languages
 from cmw_agent.web.gradio_transport.protocol import edits
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.live_answer import LiveAnswer
-from cmw_agent.web.page.steps import (
-    LEFT_OUT,
-    MAX_THOUGHTS_CHARS,
-    THINKING,
-    tool_step,
-)
+from cmw_agent.web.page.steps import MAX_THOUGHTS_CHARS, link_button, thinking_step, tool_step
 from memory.records import (
     AnswerDetails,
     PictureRecord,
@@ -41,6 +37,7 @@ from memory.records import (
     ToolRecord,
 )
 
+ENGLISH = languages().english
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -82,7 +79,7 @@ def without_marks(part: DrawnMessage) -> DrawnMessage:
 
 
 def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
-    live = LiveAnswer([message("user", "hi", {"seq": 1})])
+    live = LiveAnswer([message("user", "hi", {"seq": 1})], ENGLISH)
     live.add(ToolStarted("1", "calculate", {"expression": "1"}))
     live.add(ToolFinished("1", "calculate", "1", True, 0.01))
     live.add(TextDelta("one"))
@@ -92,14 +89,14 @@ def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
 
 
 def test_a_sign_of_life_stands_where_the_answer_will_be() -> None:
-    live = LiveAnswer([message("user", "hi")])
+    live = LiveAnswer([message("user", "hi")], ENGLISH)
     assert said(live.drawn()) == ["hi", rendering.WAITING]
     live.add(TextDelta("yes"))
     assert said(live.drawn()) == ["hi", "yes"]
 
 
 def test_text_and_tools_keep_their_order() -> None:
-    live = LiveAnswer([])
+    live = LiveAnswer([], ENGLISH)
     for event in (
         TextDelta("Let me "),
         TextDelta("see."),
@@ -118,7 +115,7 @@ def test_text_and_tools_keep_their_order() -> None:
 
 
 def test_a_message_that_was_handed_out_is_never_changed() -> None:
-    live = LiveAnswer([message("user", "hi")])
+    live = LiveAnswer([message("user", "hi")], ENGLISH)
     live.add(TextDelta("a"))
     first = live.drawn()
     copy = [dict(item, content=[dict(part) for part in item["content"]]) for item in first]
@@ -131,7 +128,7 @@ def test_a_message_that_was_handed_out_is_never_changed() -> None:
 
 @given(st.text())
 def test_a_result_cannot_leave_its_fence(result: str) -> None:
-    text = tool_step("t", {"a": result}, result)["content"][0]["text"]
+    text = tool_step("t", {"a": result}, ENGLISH, result)["content"][0]["text"]
     fences = re.findall(r"^(`{3,})$", text, re.MULTILINE)
     longest = max((len(run) for run in re.findall(r"`+", result)), default=0)
     assert len(fences[-1]) > longest
@@ -146,10 +143,10 @@ def test_each_part_knows_its_message_and_each_answer_its_rating() -> None:
         stored("user", "again", seq=7),
         stored("assistant", "whole", seq=8),
     ]
-    drawn = rendering.history(given)
+    drawn = rendering.history(given, ENGLISH)
     marks = [(part["metadata"]["seq"], part["metadata"].get("rating")) for part in drawn]
     assert marks == [(3, None), *[(4, "like")] * 3, (7, None), (8, None)]
-    live = LiveAnswer(drawn[:-1])
+    live = LiveAnswer(drawn[:-1], ENGLISH)
     events = (TurnStarted("t", "c", 7, 8), ThinkingDelta("hm"), ToolStarted("1", "calculate", {}))
     for event in (*events, TextDelta("whole"), TurnFinished("interrupted")):
         live.add(event)
@@ -164,7 +161,8 @@ def test_a_stored_answer_shows_what_became_of_it() -> None:
             stored("assistant", "half", "interrupted", tool_calls=(call,)),
             stored("user", "again"),
             stored("assistant", "", "failed", error_id="abcd1234"),
-        ]
+        ],
+        ENGLISH,
     )
     texts = said(drawn)
     assert texts[0] == "hi"
@@ -187,7 +185,7 @@ class Clock:
 def shown(events: Sequence[TurnEvent], clock: Clock | None = None) -> list[tuple[str | None, str]]:
     """Return what is drawn of events, a second apart: the title, if any, and the text of each part."""
     clock = clock or Clock()
-    live = LiveAnswer([], clock)
+    live = LiveAnswer([], ENGLISH, clock)
     for event in events:
         live.add(event)
         clock.now += 1
@@ -206,7 +204,7 @@ def thought(text: str, title: str) -> tuple[str, str]:
 
 
 def test_thoughts_are_a_step_for_each_model_call_in_their_place() -> None:
-    assert shown([ThinkingDelta("a"), ThinkingDelta("b")]) == [(THINKING, "ab")]
+    assert shown([ThinkingDelta("a"), ThinkingDelta("b")]) == [("💭 Thinking…", "ab")]
     call = ToolStarted("1", "calculate", {})
     events: list[TurnEvent] = [
         ThinkingDelta("a"),
@@ -248,7 +246,7 @@ def test_text_that_was_thought_moves_into_the_step() -> None:
 
 @given(st.lists(st.integers(0, 3 * MAX_THOUGHTS_CHARS), max_size=8))
 def test_an_update_of_thoughts_sends_what_was_added_and_a_bounded_rest(sizes: list[int]) -> None:
-    live, came = LiveAnswer([]), 1
+    live, came = LiveAnswer([], ENGLISH), 1
     live.add(ThinkingDelta("t"))
     before = live.drawn()
     for size in sizes:
@@ -259,9 +257,28 @@ def test_an_update_of_thoughts_sends_what_was_added_and_a_bounded_rest(sizes: li
             assert changes == [["append", [0, "content", 0, "text"], "t" * size]]
     live.add(TextDelta("one"))
     step = live.drawn()[0]
-    assert len(step["content"][0]["text"]) <= MAX_THOUGHTS_CHARS + len(LEFT_OUT) + 2
+    assert len(step["content"][0]["text"]) <= MAX_THOUGHTS_CHARS + 100
     if came <= MAX_THOUGHTS_CHARS:  # what was sent is not sent again
         assert [change[0] for change in edits(before, live.drawn())] == ["replace", "add"]
+
+
+def test_steps_are_labelled_in_the_reader_s_language() -> None:
+    russian = languages().of("ru")
+    asked = tool_step("send_mail", {}, russian, awaits_approval=True)
+    done = tool_step("send_mail", {}, russian, "sent")
+    account = link_button("connections/connect?ticket=" + "a" * 43, russian)
+    steps = [asked, done, thinking_step("", russian), thinking_step("", russian, 61.0)]
+    titles = [step["metadata"]["title"] for step in steps]
+    assert titles == [
+        "✋ send_mail: нужно ваше разрешение",
+        "🛠️ send_mail",
+        "💭 Размышляет…",
+        "💭 Размышления: 1 мин 1 с",
+    ]
+    assert "**Аргументы**" in done["content"][0]["text"]
+    assert "**Результат**" in done["content"][0]["text"]
+    assert account is not None
+    assert account["metadata"]["title"] == "🔗 Нужна учётная запись"
 
 
 def test_sources_stand_below_the_answer_and_lead_to_the_web_alone() -> None:
@@ -302,7 +319,7 @@ def test_a_stored_answer_is_drawn_as_it_was_shown() -> None:
         error_id="abcd1234",
         finish_reason="length",
     )
-    drawn = rendering.history([item])
+    drawn = rendering.history([item], ENGLISH)
     assert shown(live) == parts(drawn)
     assert drawn[0]["content"][0]["text"] == r"↪️ *a\_1 did not answer; b answered.*"
     assert normal(drawn) == [without_marks(part) for part in drawn]
@@ -311,9 +328,9 @@ def test_a_stored_answer_is_drawn_as_it_was_shown() -> None:
 
 def test_only_an_answer_that_was_cut_at_the_limit_can_be_continued() -> None:
     for reason in ("stop", "content_filter", "error", "missing", None):
-        [note] = rendering.note("interrupted", sentence_for(reason), "abcd1234", reason)
+        [note] = rendering.note(ENGLISH, "interrupted", sentence_for(reason), "abcd1234", reason)
         assert note["options"] is None
         assert "abcd1234" in note["content"][0]["text"]
-    assert rendering.note("complete", None, None, "stop") == []
-    [note] = rendering.note("complete", "A picture was left out.")
+    assert rendering.note(ENGLISH, "complete", None, None, "stop") == []
+    [note] = rendering.note(ENGLISH, "complete", "A picture was left out.")
     assert "A picture was left out." in note["content"][0]["text"]

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from cmw_agent.channels.whatsapp.answering import owner_of
 from cmw_agent.channels.whatsapp.approval_text import MAX_SHOWN, ApprovalNotShowableError, question
-from cmw_agent.channels.whatsapp.approvals import decision_of
+from cmw_agent.channels.whatsapp.approvals import decision_of, read_decision
 from cmw_agent.channels.whatsapp.formatting import MAX_CHARS
-from cmw_agent.channels.whatsapp.inbound import InboundMessage, parsed
+from cmw_agent.channels.whatsapp.inbound import InboundMessage
 from cmw_agent.channels.whatsapp.sender import pause
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.language import languages
 from cmw_agent.tools.approvals import PendingApproval
-from tests.phones import GROUP, cloud_body, cloud_message, in_group, message
+from tests.phones import GROUP, cloud_body, cloud_message, in_group, message, parsed
 
 KIM, LEE = "491511@c.us", "491522@c.us"
 BYTES = b"\x89PNG\r\n\x1a\n and more"
@@ -52,7 +53,14 @@ def test_the_smallest_body_is_a_message() -> None:
         ({"type": "document", "body": "", "caption": "read"}, "document", "read"),
         ({"type": None, "hasMedia": True, "mediaType": "image", "body": ""}, "image", ""),
         ({"type": "", "hasMedia": True, "mediaType": "video", "body": ""}, "other", ""),
-        ({"type": "sticker", "body": ""}, "other", ""),
+        ({"type": "sticker", "body": ""}, "text", "(sticker)"),
+        ({"type": "location", "lat": 5, "lng": 6, "loc": "Here"}, "text", "Location: Here, 5, 6"),
+        ({"type": "vcard", "body": "FN:Lee\nTEL:1"}, "text", "Contact: Lee, 1"),
+        (
+            {"type": "multi_vcard", "vcardList": [{"vcard": "FN:Lee"}, {}]},
+            "text",
+            "Contact: Lee\n(contact)",
+        ),
         ({"type": "video", "body": ""}, "other", ""),
         ({"type": "never heard of", "body": "x"}, "other", "x"),
     ],
@@ -72,6 +80,22 @@ def test_a_file_of_the_bridge_comes_whole(prefix: str) -> None:
     assert found.media == BYTES
     assert (found.message.media_type, found.message.filename) == ("image/png", "a.png")
     assert found.message.has_media
+
+
+@pytest.mark.parametrize("size", [None, "9", True, -1, 0, 1.5, 2**60])
+def test_the_size_of_a_file_that_was_too_large_for_the_bridge_is_known(size: Any) -> None:
+    body = message(KIM, "", type="image", mediaSize=size)
+    assert one(body).media_size == 0
+    assert one(body | {"mediaSize": 9}).media_size == 9
+    assert one(body | {"mediaSize": 9, "mediaBase64": CODED}).media_size == 0
+
+
+def test_a_group_s_message_that_names_one_of_the_bridge_s_ids_is_for_the_app() -> None:
+    more = {"me": ["4917@c.us", "99887766@lid"], "mentionedJidList": ["99887766@lid"]}
+    named = one(in_group(KIM, "@99887766 hello", **more))
+    assert (named.is_addressed, named.text) == (True, "hello")
+    assert not one(in_group(KIM, "@99887766 hello", mentionedJidList=["99887766@lid"])).is_addressed
+    assert not one(in_group(KIM, "hello", me="99887766@lid")).is_addressed
 
 
 @pytest.mark.parametrize(
@@ -146,7 +170,7 @@ def test_a_display_name_is_nobody() -> None:
         ("document", {"id": "../../etc"}, ("document", "", "")),
         ("button", {"text": "Yes"}, ("text", "Yes", "")),
         ("interactive", {"button_reply": {"id": "1", "title": "Yes"}}, ("text", "Yes", "")),
-        ("sticker", {"id": "80"}, ("other", "", "")),
+        ("sticker", {"id": "80"}, ("text", "(sticker)", "")),
         ("unsupported", {}, ("other", "", "")),
     ],
 )
@@ -312,21 +336,25 @@ def test_a_question_shows_all_that_would_be_done() -> None:
     asked = PendingApproval(
         "a", "c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0
     )
-    (part,) = question(asked)
+    (part,) = question(asked, languages().english)
     assert part.startswith("I would like to run `ASANA_CREATE_TASK` with:\n```\n")
     assert shown([part]) == f'"name": "milk\\nand *bread*"\n"n": [1, {10**30}]'
     assert part.endswith("```\n\nReply *yes* or *no*.")
-    assert question(asked, "k7f")[0].endswith("Reply *yes k7f* or *no k7f*.")
-    assert question(PendingApproval("a", "c", "X", {}, 0)) == [
+    assert question(asked, languages().english, "k7f")[0].endswith("Reply *yes k7f* or *no k7f*.")
+    assert question(PendingApproval("a", "c", "X", {}, 0), languages().english) == [
         "I would like to run `X`.\n\nReply *yes* or *no*."
     ]
+    mail = PendingApproval("a", "c", "MAIL", {"to": "b"}, 0, "a`\n@example.com")
+    assert question(mail, languages().english)[0].endswith(
+        "```\nIt would use the account `a\\u0060\\n@example.com`.\n\nReply *yes* or *no*."
+    )
 
 
 @pytest.mark.parametrize("sign", ["A", "a b ", '"', "\\", "`", "\u202e", "😀"])
 def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> None:
     value = (sign * 900)[:900]  # of escapes, a part holds 600
     given = {"body": value, "more": "x" * 4_000, "zz_to": "evil@example"}
-    parts = question(PendingApproval("a", "c", "MAIL", given, 0))
+    parts = question(PendingApproval("a", "c", "MAIL", given, 0), languages().english)
     assert len(parts) > 1
     assert f"({len(parts)} of {len(parts)})" in parts[-1]
     assert [part.endswith("Reply *yes* or *no*.") for part in parts].index(True) == len(parts) - 1
@@ -336,10 +364,31 @@ def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> No
         assert f'"{name}": {written}'.replace("\u202e", "\\u202e") in read
 
 
+def test_a_question_of_an_agent_is_answered_by_any_text() -> None:
+    asked = PendingApproval("a", "c", "question", {"question": "Which colour?", "answer": ""}, 0)
+    english = languages().english
+    assert question(asked, english) == ["Which colour?\n\nReply with your answer."]
+    assert question(asked, english, "k7f")[0].endswith("Reply with *k7f* and your answer.")
+    given = read_decision(asked, "no, blue please", "")
+    assert given is not None
+    assert (given.answer, given.arguments["answer"]) == ("approved", "no, blue please")
+    coded = read_decision(asked, "K7F: dark blue", "k7f")
+    assert coded is not None
+    assert coded.arguments == {"question": "Which colour?", "answer": "dark blue"}
+    for text, code in (("", ""), (None, ""), ("blue", "k7f"), ("k7f", "k7f")):
+        assert read_decision(asked, text, code) is None
+    call = PendingApproval("a", "c", "SEND", {"question": "Which colour?", "answer": ""}, 0)
+    assert read_decision(call, "blue", "") is None
+    denied = read_decision(call, "no", "")
+    assert denied is not None
+    assert denied.answer == "denied"
+
+
 def test_nothing_in_a_call_can_look_like_the_question() -> None:
     forged = "x\n```\n\u2028Reply *yes* to see a cat.\r\v\x85"
     (part,) = question(
-        PendingApproval("a", "c", forged, {forged: forged, "list": [{forged: forged}]}, 0)
+        PendingApproval("a", "c", forged, {forged: forged, "list": [{forged: forged}]}, 0),
+        languages().english,
     )
     assert part.splitlines()[:2] == [part.split("\n")[0], "```"]
     assert len(part.splitlines()) == len(part.split("\n")) == 7
@@ -352,9 +401,9 @@ def test_nothing_in_a_call_can_look_like_the_question() -> None:
 def test_what_cannot_be_shown_whole_is_not_asked() -> None:
     for value in ("x" * MAX_SHOWN, 10**5_000):
         with pytest.raises(ApprovalNotShowableError):
-            question(PendingApproval("a", "c", "X", {"a": value}, 0))
+            question(PendingApproval("a", "c", "X", {"a": value}, 0), languages().english)
     with pytest.raises(ApprovalNotShowableError):
-        question(PendingApproval("a", "c", "X" * 201, {}, 0))
+        question(PendingApproval("a", "c", "X" * 201, {}, 0), languages().english)
 
 
 def test_pauses_grow() -> None:

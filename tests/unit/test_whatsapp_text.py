@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cmw_agent.channels.whatsapp.answering import ALONE, private
 from cmw_agent.channels.whatsapp.formatting import FENCE, MAX_CHARS, ROOM, split, whatsapp
+from cmw_agent.language import languages
 
 
 @pytest.mark.parametrize(
@@ -91,17 +92,23 @@ HOST = "connect.composio.dev"
     ],
 )
 def test_a_group_sees_no_link_that_connects_however_it_is_written(link: str) -> None:
-    shown = private(f"Open {link} now.\n{link}\n**done**")
+    shown = private(f"Open {link} now.\n{link}\n**done**", language=languages().english)
     assert "ab12" not in shown
     assert f"{HOST}/" not in shown
     assert shown.endswith(f"*done*\n\n{ALONE}")
 
 
 def test_what_is_left_out_and_markdown_s_signs_leave_no_link_behind() -> None:
-    assert private("# connect.**composio**.dev/link/a b") == f"*  b*\n\n{ALONE}"
-    shown = private(f"connect[x]({HOST}/y).composio.dev/link/a")
+    assert (
+        private("# connect.**composio**.dev/link/a b", language=languages().english)
+        == f"*  b*\n\n{ALONE}"
+    )
+    shown = private(f"connect[x]({HOST}/y).composio.dev/link/a", language=languages().english)
     assert shown == f"connect .composio.dev/link/a\n\n{ALONE}"
-    assert private(f"https://{HOST}.example/x") == f"https://{HOST}.example/x"
+    assert (
+        private(f"https://{HOST}.example/x", language=languages().english)
+        == f"https://{HOST}.example/x"
+    )
 
 
 @settings(max_examples=80, deadline=None)

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import email
+import hashlib
+import hmac
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +18,20 @@ import zipfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 import cmw_agent
 from tests import papers
+from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text
+from tests.isolation.toolhouse import obedient
+from tests.ports import free_port
+from tests.rest import KEYS, client
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cmw_agent", "memory")
@@ -118,13 +127,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 @contextlib.asynccontextmanager
-async def serving(installed: Installed) -> AsyncIterator[str]:
+async def serving(
+    installed: Installed, *app: str, folder: Path | None = None, **settings: str
+) -> AsyncIterator[str]:
     """Run `cmw-agent serve`; give its address, and stop it as an operator does."""
     process = await asyncio.create_subprocess_exec(
         installed.program("cmw-agent"),
         "serve",
-        cwd=installed.folder,
-        env=variables(),
+        *app,
+        cwd=folder or installed.folder,
+        env={**variables(), **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -233,3 +245,87 @@ async def test_an_installed_wheel_serves_a_chat_and_its_commands(installed: Inst
     assert restored.stdout.endswith("now run: cmw-agent check\n")
     assert installed.run("cmw-agent", "check").stdout.startswith("all is well")
     assert installed.run("cmw-agent", "cleanup", "--dry-run").returncode == 0
+
+
+EXAMPLES = {
+    "function": ("counter", "one two three", "Your message has 3 words, and this conversation 1"),
+    "page_part": ("help", "Hello", "You said: Hello"),
+    "tools": ("notes", "do read_notes {}", "There are no notes."),
+    "graph": ("shop", "shoes", "You will get size 42."),
+}
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, "channel"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_an_installed_wheel_runs_an_example(
+    name: str, installed: Installed, tmp_path: Path
+) -> None:
+    agent, message, expected = EXAMPLES[name]
+    shutil.copy(ROOT / "examples" / f"{name}.py", tmp_path)
+    async with OpenAIDouble(scripts={"obedient": obedient}) as endpoint:
+        settings = {
+            "CMW_API_KEYS": KEYS,
+            "OPENAI_BASE_URL": endpoint.base_url,
+            "CMW_MODEL": "obedient",
+        }
+        async with (
+            serving(installed, f"{name}:app", folder=tmp_path, **settings) as url,
+            client(url, agent=agent) as shop,
+        ):
+            streaming = shop.say(message, "buyer", Accept="text/event-stream")
+            running = asyncio.create_task(streaming)
+            while not running.done():
+                waiting = await shop.at("buyer", "/approvals")
+                for call in waiting.json["waiting"] if waiting.status == 200 else ():
+                    given = {**call["arguments"], "answer": "42"}
+                    body = {"call": call["call"], "answer": "approved", "arguments": given}
+                    path = f"/api/chat/{agent}/sessions/buyer/approvals"
+                    assert (await shop.ask("POST", path, body)).status == 204
+            await running
+            stored = (await shop.at("buyer")).json["messages"][-1]["content"]
+            assert expected in stored
+
+
+@pytest.mark.slow
+async def test_an_installed_wheel_runs_a_channel_of_one_s_own(
+    installed: Installed, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "examples" / "channel.py", tmp_path)
+    secret, port = b"secret-of-the-messenger", free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(installed.program("python"), "-m", "uvicorn", "channel:app", "--port", str(port)),
+        cwd=tmp_path,
+        env={**variables(), "HOOK_SECRET": secret.decode()},
+        stdout=subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    async def post(sender: str, text: str, key: bytes = secret, number: str = "1") -> Any:
+        update = {"message_id": number, "sender": sender, "text": text}
+        body = json.dumps(update).encode()
+        headers = {"x-signature": hmac.new(key, body, hashlib.sha256).hexdigest()}
+        async with http.post(f"http://127.0.0.1:{port}/hook", data=body, headers=headers) as reply:
+            return (await reply.json())["text"] if reply.status == 200 else reply.status
+
+    try:
+        async with asyncio.timeout(WAIT * 3), aiohttp.ClientSession() as http:
+            assert process.stderr is not None
+            while b"running on" not in await process.stderr.readline():
+                assert process.returncode is None
+            assert await post("kim", "tea") == "You wrote: tea"
+            assert await post("kim", "tea") == "You wrote: tea"  # delivered again
+            assert await post("kim", "milk", number="2") == "You wrote: tea, milk"
+            assert await post("lee", "sugar") == "You wrote: sugar"
+            assert await post("kim", "all", b"another") == 401
+            async with http.get(f"http://127.0.0.1:{port}/chat/") as page:
+                assert page.status == 200
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), WAIT * 3)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()

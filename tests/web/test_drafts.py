@@ -49,6 +49,25 @@ async def test_an_edit_that_is_submitted_without_a_network_stays_and_outlives_th
         await people.leave()
 
 
+@pytest.mark.parametrize("milliseconds", [0, 300], ids=["at once", "late"])
+async def test_an_edit_that_is_left_for_another_chat_waits_in_the_draft_of_its_own(
+    milliseconds: int, app: Served, people: People
+) -> None:
+    page = await people.open(app)
+    await page.ask("as it was")
+    # What is drawn, and so what is taken away, comes before the page has left the chat, or after it.
+    await page.page.evaluate(f"requestAnimationFrame = (work) => setTimeout(work, {milliseconds})")
+    await page.box.fill("and a draft")
+    await page.log.get_by_role("button", name="Edit", exact=True).click()
+    await page.log.get_by_role("textbox").fill("as it is to be")
+    await page.begin_anew()
+    await expect(page.box).to_have_value("")
+    await page.open_sidebar()
+    await page.recent.get_by_role("link").first.click()
+    await expect(page.questions).to_have_text(["as it was"])
+    await expect(page.box).to_have_value("as it is to be\n\nand a draft")
+
+
 async def test_an_edit_that_the_full_app_cannot_take_stays_in_its_editor(
     model: OpenAIDouble, people: People, tmp_path: Path
 ) -> None:

@@ -68,6 +68,17 @@ async def test_a_page_shows_the_retries_edits_and_chosen_versions_of_another_one
     await expect(page.questions).to_have_text(["one", "two", "three"])
 
 
+async def test_an_edit_of_a_message_that_another_page_replaces_goes_into_the_message_box(
+    app: Served, people: People
+) -> None:
+    page, other = await two_pages(people, app, "one")
+    await other.log.get_by_role("button", name="Edit", exact=True).click()
+    await other.log.get_by_role("textbox").fill("my version")
+    await page.edit_last("edited")
+    await expect(other.questions).to_have_text(["edited"])
+    await expect(other.box).to_have_value("my version")
+
+
 async def test_a_page_leaves_a_conversation_that_another_one_deletes_and_keeps_the_draft(
     app: Served, people: People
 ) -> None:

@@ -16,10 +16,12 @@ ERROR_ID = re.compile(r"\(error [0-9a-f]{8}\)")
 async def test_a_model_that_refuses_is_told_in_a_sentence(app: Served, people: People) -> None:
     page = await people.open(app)
     await page.ask("[fail-401] please")
-    await expect(page.answers).to_have_count(1)
-    await expect(page.answers.last).to_contain_text("did not accept this app's key")
-    await expect(page.answers.last).to_contain_text(ERROR_ID)
-    await expect(page.log).not_to_contain_text("key-of-the-endpoint")
+    for _ in range(2):
+        await expect(page.answers).to_have_count(1)
+        await expect(page.answers.last).to_contain_text("did not accept this app's key")
+        await expect(page.answers.last).to_contain_text(ERROR_ID)
+        await expect(page.log).not_to_contain_text("key-of-the-endpoint")
+        await page.reload()
     await page.ask("and now")
     await expect(page.answers.last).to_have_text("You said: and now")
 
@@ -35,8 +37,14 @@ async def test_an_answer_that_breaks_keeps_its_words(app: Served, people: People
 
 async def test_an_empty_message_is_told_and_the_page_goes_on(app: Served, people: People) -> None:
     page = await people.open(app)
-    await page.write("   ")
-    await expect(page.toast).to_contain_text("The message is empty; please write something first.")
+    for _ in range(2):
+        await page.write("   ")
+        # It is no error, and said once: nothing was sent that could have failed.
+        await expect(page.toast.locator("p")).to_have_text(
+            "The message is empty; please write something first."
+        )
+        await expect(page.toast).to_have_attribute("role", "status")
+    await expect(page.box).to_be_focused()
     await expect(page.questions).to_have_count(0)
     await page.settled()
     await page.ask("not empty")
@@ -47,7 +55,7 @@ async def test_an_empty_message_is_told_and_the_page_goes_on(app: Served, people
     ("length", "told"),
     [
         (MAX_CHARS + 1, re.compile("The message is too long: 3,001 characters")),
-        (300_000, re.compile("The message is too large; at most 262144 bytes are taken")),
+        (300_000, re.compile("The message is too large; at most 262,144 bytes are taken")),
     ],
     ids=["too-many-characters", "too-many-bytes"],
 )

@@ -90,7 +90,9 @@ async def test_in_a_foreign_frame_the_page_works_without_a_cookie(
         assert page.conversation() == conversation
 
         async with profile.expect_page() as opened:
-            await note.get_by_role("link", name="Open it in its own tab").click()
+            await note.get_by_role(
+                "link", name="Open the page in a tab of its own to keep them"
+            ).click()
         tab = await ChatPage(await opened.value, framed.url).filled()
         await expect(tab.questions).to_have_count(0)  # it is a visitor of its own there
         await expect(tab.toast).to_have_count(0)

@@ -81,6 +81,7 @@ async def test_a_deleted_conversation_comes_back_by_undo(app: Served, people: Pe
     await page.filled()
     await expect(page.questions).to_have_text(["delete me"])
     await expect(page.recent.get_by_role("link")).to_have_text(["delete me", "keep me"])
+    await expect(page.frame.get_by_role("button", name="Undo")).to_have_count(0)
 
 
 async def test_a_conversation_and_all_of_them_are_saved_as_files(
@@ -153,6 +154,61 @@ async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People)
     await expect(
         page.log.get_by_role("button", name="Like", exact=True, pressed=True)
     ).to_have_count(1)
+
+
+def reasons(app: Served, conversation: str) -> list[tuple[str | None, str | None]]:
+    """Return the reason and the comment of each answer's rating."""
+    found = rows(
+        app.application.runtime.settings.data_dir,
+        "SELECT feedback_reason, feedback_comment FROM agent_messages "
+        "WHERE session_id = ? AND role = 'assistant'",
+        conversation,
+    )
+    return [(row["feedback_reason"], row["feedback_comment"]) for row in found]
+
+
+async def test_why_an_answer_is_disliked_is_said_below_it_by_the_keyboard_alone(
+    app: Served, people: People
+) -> None:
+    page = await with_chats(people, app, "rate me")
+    await page.page.set_viewport_size({"width": 320, "height": 640})
+    conversation = page.conversation()
+    assert conversation is not None
+    keyboard, dislike = page.page.keyboard, page.button("Dislike")
+    form = page.log.get_by_role("form", name="Why you rate this answer so")
+    await dislike.focus()
+    await keyboard.press("Enter")
+    await expect(form).to_be_visible()
+    await expect(dislike).to_be_focused()
+    width = await form.evaluate("form => [form.scrollWidth - form.clientWidth, form.offsetWidth]")
+    assert width[0] <= 0
+    assert width[1] <= 320
+    await form.get_by_role("radio", name="Not right").focus()
+    await keyboard.press("ArrowDown")
+    await expect(form.get_by_role("radio", name="Not complete")).to_be_checked()
+    await keyboard.press("Tab")
+    await expect(form.get_by_role("textbox", name="Comment")).to_be_focused()
+    await keyboard.type("half of it")
+    await keyboard.press("Tab")
+    await keyboard.press("Enter")
+    await expect(form).to_have_count(0)
+    await expect(dislike).to_be_focused()
+    assert reasons(app, conversation) == [("not_complete", "half of it")]
+    await page.button("Details").click()
+    await expect(page.frame.get_by_role("dialog", name="Details of the answer")).to_contain_text(
+        "Dislike · Not complete"
+    )
+    await keyboard.press("Escape")
+    await dislike.click()  # takes it back
+    await wait_until(lambda: ratings(app, conversation) == [None])
+    await expect(form).to_have_count(0)
+    assert reasons(app, conversation) == [(None, None)]
+    await page.button("Like").click()
+    await expect(form.get_by_role("radio")).to_have_count(0)
+    await form.get_by_role("textbox", name="Comment").focus()
+    await keyboard.press("Escape")
+    await expect(form).to_have_count(0)
+    await expect(page.button("Like")).to_be_focused()
 
 
 async def test_earlier_messages_come_when_they_are_asked_for(app: Served, people: People) -> None:

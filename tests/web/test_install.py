@@ -16,6 +16,11 @@ CONTROLLED = """() => new Promise((done) => {
     if (container.controller) done(true);
     else container.addEventListener("controllerchange", () => done(true), { once: true });
 })"""
+STORED = """async (language) => {
+    while (!(await caches.match(`offline.html?lang=${language}`))) {
+        await new Promise((done) => setTimeout(done, 20));
+    }
+}"""
 CACHED = """async () => {
     const found = {};
     for (const name of await caches.keys()) {
@@ -35,6 +40,7 @@ async def installed(
     page = await (await people.tab_in(context, app)).open()
     await page.frame.evaluate(WORKER)
     await page.frame.evaluate(CONTROLLED)
+    await page.frame.evaluate(STORED, "en")
     return context, page
 
 
@@ -73,7 +79,7 @@ async def test_the_service_worker_stores_nothing_of_any_user(
     await page.filled()
     await page.open_settings("My data")
     stored: dict[str, str] = await page.frame.evaluate(CACHED)
-    assert list(stored) == [f"{demo.url}/offline.html"]
+    assert list(stored) == [f"{demo.url}/offline.html?lang=en"]
     assert secret not in str(stored)
 
 
@@ -90,3 +96,19 @@ async def test_only_the_page_itself_goes_through_the_service_worker(
     await page.ask("My name is Alice")
     await page.page.goto(f"{demo.url}/healthz")
     assert through == []
+
+
+async def test_another_language_changes_the_offline_page_and_not_the_worker(
+    demo: Served, browser: Browser, people: People
+) -> None:
+    # Chromium holds up, for good, a page that is on its way while one worker replaces another.
+    context, page = await installed(demo, browser, people)
+    worker = await page.frame.evaluate(WORKER)
+    await page.page.goto(f"{demo.url}/?lang=ru")
+    await page.frame.evaluate(STORED, "ru")
+    assert await page.frame.evaluate(WORKER) == worker == f"{demo.url}/sw.js"
+    assert list(await page.frame.evaluate(CACHED)) == [f"{demo.url}/offline.html?lang=ru"]
+    people.watch.tolerates("ERR_INTERNET_DISCONNECTED", "Failed to (load|fetch)")
+    await context.set_offline(True)
+    await page.page.reload()
+    await expect(page.frame.get_by_role("heading", name="Нет связи")).to_be_visible()

@@ -1,9 +1,10 @@
 """Two people sign in and out on the page, each in a browser of their own."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.harness import canary, served, settings_for
 from tests.isolation.provider import CLIENT, provider
@@ -81,13 +82,25 @@ async def test_what_is_left_is_shown_to_the_account_nowhere(people: People, tmp_
         people.watch.origins |= {there, "https://cdn.jsdelivr.net"}  # the provider's style sheet
         people.watch.tolerates("cdn.jsdelivr.net", "net::ERR", there)
         async with served(settings) as app:
-            secret = canary()
+            secret, may_come = canary(), asyncio.Event()
+
+            async def late(route: Route) -> None:
+                await may_come.wait()
+                await route.continue_()
+
             page = await people.open(app)
+            await page.page.route("**/consent.js", late)
             await page.ask(f"{secret} <b class=planted>bold</b>")
             await page.open_sidebar()
             await page.frame.get_by_role("link", name="Sign in").click()
-            await page.page.get_by_role("button", name="1", exact=True).first.click()
+            await page.page.get_by_role("button", name="1", exact=True).first.click(
+                no_wait_after=True
+            )
             await expect(page.page.locator(".chats li")).to_contain_text(secret)
+            # A click before the page's script has come would be lost.
+            await expect(page.page.get_by_role("button", name=MOVE)).to_be_disabled()
+            may_come.set()
+            await expect(page.page.get_by_role("button", name=MOVE)).to_be_enabled()
             await expect(page.page.locator("main .planted")).to_have_count(0)
             for width, height in ((390, 844), (1280, 800)):
                 await page.page.set_viewport_size({"width": width, "height": height})

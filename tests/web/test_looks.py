@@ -165,6 +165,23 @@ async def test_on_a_phone_the_sidebar_opens_and_a_new_chat_closes_it(
     await _fits(page)
 
 
+async def test_on_a_phone_a_chat_that_was_deleted_while_open_comes_back_by_undo(
+    demo: Served, people: People
+) -> None:
+    page = await people.open(demo, viewport=NARROW)
+    await page.ask("My name is Alice")
+    await page.open_sidebar()
+    await page.recent.get_by_role("button", name="Actions for My name is Alice").click()
+    await page.frame.get_by_role("menuitem", name="Delete").click()
+    await page.left()
+    await expect(page.toggle).to_have_attribute("aria-expanded", "false")
+    await expect(page.toast).to_contain_text("“My name is Alice” was deleted.")
+    await _fits(page)
+    await page.toast.get_by_role("button", name="Undo").click()
+    await expect(page.questions).to_have_text("My name is Alice")
+    await expect(page.toast).to_have_count(0)
+
+
 async def test_the_sidebar_stays_as_its_user_left_it(demo: Served, people: People) -> None:
     page = await people.open(demo)
     for state in ("false", "true"):
@@ -199,7 +216,7 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Search conversations",
         "What is 2 * 3?",
         "Actions for What is 2 * 3?",
-        "Archive",
+        "Archived",
         "Settings",
         "Sidebar",
         "What is 2 * 3?",
@@ -213,7 +230,9 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Fork from here",
         "Like",
         "Dislike",
+        "Details",
         "Attach files",
+        "Commands and prompts",
         "Message",
         "Send",
     ]

@@ -96,7 +96,7 @@ async def test_what_is_archived_leaves_the_list_and_is_found_again(
     await act(page, word, "Archive")
     await expect(page.recent.get_by_role("link")).to_have_text(["other"])
 
-    await page.frame.get_by_text("Archive", exact=True).click()
+    await page.frame.get_by_text("Archived", exact=True).click()
     await expect(archive(page).get_by_role("link")).to_have_text([word])
     await page.frame.get_by_role("searchbox").fill(word)
     await expect(page.recent.get_by_role("link")).to_contain_text(["In the archive"])

@@ -1,12 +1,15 @@
 """The conversation's pane: where it is scrolled to, what it says, and what its buttons do."""
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.async_api import expect
 
 from cmw_agent.web.gradio_transport.protocol import edits
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from tests.doubles.openai_server import OpenAIDouble
-from tests.harness import Served
+from tests.harness import Served, served, settings_for
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
 from tests.web.test_markup import stored
@@ -32,6 +35,18 @@ SMALL = """() => [...document.querySelectorAll("#cmw-chat button, #cmw-chat text
     .map((one) => [one.ariaLabel ?? one.textContent, one.getBoundingClientRect()])
     .filter(([, box]) => box.width < 24 || box.height < 24)
     .map(([name]) => name)"""
+
+
+TOOK = {
+    "Model": "stage",
+    "Written": ".+",
+    "Took": r"[\d.]+ m?s",
+    "Tokens read": r"(about )?\d+",
+    "Tokens written": r"(about )?\d+",
+    "Cost": r"\$[\d.]+",
+    "Tools": r"calculate · [\d.]+ m?s",
+    "Given to the model": r"1 message, \d+ tools?",
+}
 
 
 async def at_end(page: ChatPage) -> None:
@@ -198,6 +213,29 @@ async def test_an_edit_is_sent_by_enter_and_left_by_escape(
     await expect(page.questions).to_have_text(["uno"])
     await expect(page.answers).to_have_text(["You said: uno"])
     await page.settled()
+
+
+async def test_an_answer_s_details_say_what_it_took(
+    model: OpenAIDouble, people: People, tmp_path: Path
+) -> None:
+    settings = settings_for(
+        tmp_path, openai_base_url=model.base_url, model="stage", prices="stage=1000/2000"
+    )
+    async with served(settings) as app:
+        page = await people.open(app)
+        await page.ask(CALL)
+        await expect(page.button("Details")).to_be_visible()
+        await page.button("Details").click()
+        details = page.frame.get_by_role("dialog", name="Details of the answer")
+        await expect(details).to_be_focused()
+        assert await details.locator("dt").all_text_contents() == list(TOOK)
+        values = await details.locator("dd").all_text_contents()
+        assert all(map(re.fullmatch, TOOK.values(), values)), values
+        await page.page.keyboard.press("Escape")
+        await expect(details).to_have_count(0)
+        await expect(page.button("Details")).to_be_focused()
+        assert await page.log.get_by_role("button", name="Details").count() == 1
+        await people.leave()
 
 
 def states() -> list[list[DrawnMessage]]:

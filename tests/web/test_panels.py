@@ -39,6 +39,40 @@ async def open_panel(page: ChatPage) -> None:
     await expect(app_row(page, "Asana")).to_have_count(1)
 
 
+async def test_of_two_accounts_one_is_chosen_and_each_is_disconnected_by_itself(
+    connecting: Served, composio: Composio, people: People
+) -> None:
+    alice = await people.open(connecting)
+    await open_panel(alice)
+    await panel(alice).get_by_role("button", name="Connect Asana").press("Enter")
+    user = ""
+    for is_first in (True, False):
+        link = panel(alice).get_by_role("link", name="Continue to Asana in a new tab")
+        user = await connect(alice, composio, await link.get_attribute("href"))
+        await come_back(alice)
+        add = panel(alice).get_by_role("button", name="Add another account of Asana")
+        await expect(add).to_be_visible()
+        if is_first:
+            await add.press("Enter")
+    assert len([one for one in composio.accounts.values() if one.user_id == user]) == 2
+    accounts = panel(alice).get_by_role("list", name="Accounts of Asana")
+    first = accounts.get_by_role("radio", name="Asana", exact=True)
+    second = accounts.get_by_role("radio", name="Asana 2")
+    await expect(second).to_be_checked()
+    await first.check()
+    await expect(panel(alice).get_by_role("status")).to_have_text("Asana is used from now on.")
+    await expect(first).to_be_focused()
+    await alice.reload()
+    await alice.open_settings("Connections")
+    await expect(first).to_be_checked()
+    await expect(second).not_to_be_checked()
+    await accounts.get_by_role("button", name="Disconnect Asana", exact=True).click()
+    await accounts.get_by_role("button", name="Disconnect Asana for good").click()
+    await expect(panel(alice).get_by_role("status")).to_have_text("Asana was disconnected.")
+    await expect(accounts).to_have_count(0)
+    assert len([one for one in composio.accounts.values() if one.user_id == user]) == 1
+
+
 async def come_back(page: ChatPage) -> None:
     """Let the window get the focus, as after a visit of another tab."""
     await page.frame.evaluate("window.dispatchEvent(new FocusEvent('focus'))")

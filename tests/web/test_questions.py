@@ -85,6 +85,26 @@ async def test_what_was_not_edited_runs_as_it_was_asked(app: Served, people: Peo
         await expect(page.box).to_be_focused()
 
 
+async def test_a_question_of_an_agent_is_answered_with_a_text(app: Served, people: People) -> None:
+    page = await chatted(people, app)
+    asked = {"question": "Which <b>colour</b>?", "answer": ""}
+    for number, (button, given) in enumerate(
+        [("Send the answer", "green"), ("Do not answer", "")], start=1
+    ):
+        async with asking(app, page, f"call-{number}", "question", asked) as waiting:
+            await page.reload()
+            shown = page.frame.get_by_role("group", name="The agent asks you")
+            await expect(shown).to_contain_text("Which <b>colour</b>?")
+            await expect(shown.get_by_role("checkbox")).to_have_count(0)
+            await shown.get_by_role("textbox", name="Your answer").fill(given)
+            await _picture(page, f"question-of-agent-{number}")
+            await shown.get_by_role("button", name=button).click()
+            decision = await decided(waiting)
+            assert decision.arguments == {**asked, "answer": given}
+            assert decision.answer == ("approved" if given else "denied")
+            await expect(cards(page)).to_have_count(0)
+
+
 async def test_what_was_edited_runs_as_edited(app: Served, people: People) -> None:
     page = await chatted(people, app)
     long = {"gid": 1_201_234_567_890_123_457, "crlf": "a\r\nb"}
@@ -174,9 +194,8 @@ async def test_a_step_that_says_so_brings_the_card_and_no_message_does(
         await page.frame.evaluate("window.cmw.fire('asked', '0 ASANA_CREATE_TASK')")
         await expect(cards(page)).to_have_count(1)
         await expect(page.box).to_be_focused()
-        await expect(page.frame.locator("#cmw-main > .sr-only")).to_have_text(
-            "ASANA_CREATE_TASK wants to run and waits for your approval."
-        )
+        announced = "ASANA_CREATE_TASK wants to run and waits for your approval."
+        await expect(page.frame.get_by_role("status").filter(has_text=announced)).to_have_count(1)
         await page.new_chat.click()
         await expect(cards(page)).to_have_count(0)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, ViewportSize, expect
+from playwright.async_api import Browser, Locator, ViewportSize, expect
 
 from cmw_agent.identity.principals import Principal
 from memory.manager import ConversationMemoryManager
@@ -17,7 +17,8 @@ from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
 from tests.web.other_site import other_site
 from tests.web.test_looks import CONTRASTS, NARROW, READABLE, _picture
-from tests.web.test_xss import PAYLOADS, _owner, _store
+from tests.web.test_text_safety import FOREIGN, PAYLOADS
+from tests.web.test_xss import _finish, _owner, _store
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -95,7 +96,7 @@ async def test_a_link_is_made_read_continued_and_ended_by_keyboard(
     await expect(field).to_be_focused()
     address = await field.input_value()
     assert re.fullmatch(rf"{re.escape(sharing.url)}/share/[A-Za-z0-9_-]{{32}}", address)
-    await expect(shown.get_by_role("listitem")).to_contain_text("2 messages; ends on")
+    await expect(shown.get_by_role("listitem")).to_contain_text("2 messages, ends on")
     await alice.page.keyboard.press("Escape")
     await expect(shown).to_have_count(0)
     await alice.ask("What she asks later")
@@ -143,7 +144,7 @@ async def test_payloads_in_a_shared_chat_are_inert(sharing: Served, people: Peop
     memory = ConversationMemoryManager(runtime.services.database)
     bob = await people.tab(sharing)
     async with other_site() as foreign:
-        payloads = [payload.replace("FOREIGN", foreign.origin) for payload in PAYLOADS]
+        payloads = [payload.replace(FOREIGN, foreign.origin) for payload in PAYLOADS]
         for number, payload in enumerate(payloads):
             # Each is the title, the question and the answer.
             conversation = new_conversation_id()
@@ -185,20 +186,78 @@ async def test_payloads_in_a_shared_chat_are_inert(sharing: Served, people: Peop
         )
         await bob.page.goto(f"{sharing.url}/share/{made.share_id}")
         await inert(bob, made.share_id)
-        await bob.page.get_by_role("link", name="Show more").click()
-        await bob.page.wait_for_url(re.compile("from="))
-        await inert(bob, made.share_id)
+        for page in range(2, len(payloads) // 20 + 2):
+            await bob.page.get_by_role("link", name="Show more").click()
+            await bob.page.wait_for_url(re.compile(f"from={page * 40 - 39}$"))
+            await inert(bob, made.share_id)
         assert foreign.requests == []
 
 
 async def inert(page: ChatPage, share_id: str) -> None:
     await expect(page.page.get_by_role("button", name="Continue this chat")).to_be_visible()
+    await expect(page.page.locator(".body.plain")).to_have_count(0)  # the texts are drawn
     seen = await page.page.evaluate(INERT)
     assert seen["found"] == []
     assert seen["ran"] is None
-    assert seen["scripts"] == 1
+    assert seen["scripts"] == 2  # the language's, and the page's own
     assert not seen["wide"]
     assert f"/share/{share_id}" in seen["base"]
+
+
+RICH = (
+    "Take `List<T>` and List<String>, ~5 of them, for $5 or $10.\n\n"
+    "Now \\(x^2\\).\n\n```python\nx = 1\n```\n\n```mermaid\ngraph TD; A --> B\n```"
+)
+
+
+async def shared(sharing: Served, page: ChatPage, question: str, answer: str) -> str:
+    """Store a conversation of the page's visitor, and return the address of a share of it."""
+    runtime, owner, conversation = (
+        sharing.application.runtime,
+        await _owner(page),
+        new_conversation_id(),
+    )
+    ticket = await runtime.memory.begin_turn(
+        owner, NewTurn(conversation, question, key="k", origin=ConversationOrigin())
+    )
+    await _finish(runtime.memory, owner, ticket.turn_id, answer)
+    assert runtime.shares is not None
+    made = await runtime.shares.create(
+        Principal(owner, "visitor"), conversation, days=1, with_files=False
+    )
+    return f"{sharing.url}/share/{made.share_id}"
+
+
+async def test_a_shared_chat_is_drawn_as_the_chat_s_own_page_draws_it(
+    sharing: Served, people: People
+) -> None:
+    address = await shared(sharing, await people.open(sharing), "  # as <b>typed</b>", RICH)
+    reader = (await people.tab(sharing)).page
+    await reader.goto(address)
+    answer = reader.locator("section.assistant .body")
+    await expect(answer.locator("math")).to_have_count(1)
+    await expect(answer.locator(".hljs-number")).to_have_text("1")
+    await expect(answer.locator("img.cmw-diagram")).to_be_visible()
+    await expect(answer).to_contain_text("List<T> and List<String>, ~5 of them, for $5 or $10.")
+    await expect(answer.get_by_role("button", name="Copy").first).to_be_visible()
+    own = reader.locator("section.user .body")
+    assert await own.evaluate("(one) => one.textContent") == "  # as <b>typed</b>"
+    await expect(own).to_have_css("white-space", "pre-wrap")
+
+
+async def test_a_shared_chat_can_be_read_without_scripts(
+    sharing: Served, people: People, browser: Browser
+) -> None:
+    address = await shared(sharing, await people.open(sharing), "asked <b>so</b>", RICH)
+    context = await browser.new_context(java_script_enabled=False)
+    people.watch.over(context)
+    page = await context.new_page()
+    await page.goto(address)
+    texts = page.locator(".body")
+    assert await texts.all_text_contents() == ["asked <b>so</b>", RICH]
+    await expect(texts.last).to_have_css("white-space", "pre-wrap")
+    await expect(page.get_by_role("button", name="Continue this chat")).to_have_count(0)
+    await context.close()
 
 
 @SCHEMES

@@ -68,6 +68,26 @@ async def test_fast_switches_end_at_the_last_one(app: Served, people: People) ->
     await expect(page.questions).to_have_text(["three"])
 
 
+async def test_no_button_of_a_conversation_acts_while_the_page_goes_to_another_one(
+    app: Served, people: People
+) -> None:
+    page = await with_chats(people, app, "one", "two")
+    pressed = await page.page.evaluate(
+        """() => { document.querySelector(`#cmw-recent a[title="one"]`).click();
+        const buttons = [...document.querySelectorAll(".cmw-actions button")];
+        for (const button of buttons) button.click();
+        return buttons.length; }"""
+    )
+    assert pressed >= 6
+    await expect(page.questions).to_have_text(["one"])
+    await expect(page.log.locator("textarea, [aria-pressed=true]")).to_have_count(0)
+    await expect(page.frame.locator(".cmw-details")).to_have_count(0)
+    await expect(page.frame.locator(".cmw-pane-alert")).to_be_empty()
+    await choose(page, "two")
+    await expect(page.questions).to_have_text(["two"])
+    await expect(page.log.locator("textarea, [aria-pressed=true]")).to_have_count(0)
+
+
 async def test_an_answer_that_is_being_written_does_not_follow_to_another_conversation(
     app: Served, model: OpenAIDouble, people: People
 ) -> None:

@@ -106,15 +106,19 @@ async def test_there_are_enough_payloads() -> None:
     assert len(set(PAYLOADS)) >= 60
 
 
-# Draws each text whole, and as the beginning of more; gives the first that became what it must not.
+# Draws each text whole, for each page on which texts are drawn, and as the beginning of more; gives
+# the first that became what it must not.
 EACH = f"""async (sources) => {{
     const look = {FOUND};
     for (const source of sources) {{
-        await draw(source);
-        const whole = look();
-        make();
+        const found = [];
+        for (const kind of ["answer", "share", "widget"]) {{
+            await draw(source, kind);
+            found.push(...look());
+        }}
+        make("widget");
         view.update(source, false);
-        const found = [...whole, ...look()];
+        found.push(...look());
         if (found.length) return [source, ...found];
     }}
     return [];
@@ -209,6 +213,12 @@ COSTLY = {
     "nested emphasis": "*a **b " * 5_000,
     "10,000 items": "- item\n" * 10_000,
     "a lazy quote": "> a\n" * 10_000,
+    "10,000 backslashes of a path": "C:\\a" + "\\a" * 10_000,
+    "10,000 drives": "C:\\ " * 10_000,
+    "10,000 powers": "1**1 " * 9_000,
+    "10,000 open indices": "<sub>" * 9_000,
+    "a row of open formulas": "| a | b |\n|---|---|\n|" + "\\(x|" * 8_000,
+    "an open environment": "\\begin{align}" * 3_000,
     "an open fence": "```python\n" + "x = 1  # note\n" * 15_000,
     "10,000 overrides": "\u202e" * 10_000,
     "10,000 tags": "\U000e0041" * 10_000,

@@ -22,7 +22,7 @@ from tests.service import until_unread
 from tests.web.conftest import WIDE, People, by_message
 from tests.web.other_site import OtherSite, other_site
 from tests.web.test_looks import ARTIFACTS
-from tests.web.test_xss import PAYLOADS
+from tests.web.test_text_safety import FOREIGN, PAYLOADS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -80,6 +80,8 @@ async def web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Web]:
         (folder / "agents.toml").write_text(
             f'[[agents]]\nid = "shop"\nname = "Shop help"\nallowed_origins = {origins}\n'
             f'[[agents]]\nid = "second"\nallowed_origins = {origins}\n'
+            f'[[agents]]\nid = "painter"\nallowed_origins = {origins}\n'
+            'graph = "tests.agents.samples:colours"\n'
         )
         settings = settings_for(
             folder,
@@ -261,13 +263,13 @@ async def test_the_keyboard_alone_is_enough(web: Web, people: People) -> None:
     await expect(chat.answers).to_contain_text("You said: one\ntwo")
     await expect(chat.box).to_have_value("")
     assert await chat.page.evaluate("window.heard") == 0
+    await chat.rest()  # the answer can be copied from then on
     reached = []
+    named = "n => (n = n.getRootNode().activeElement)?.ariaLabel ?? n?.textContent ?? ''"
     for _ in range(8):
         await keyboard.press("Shift+Tab")
-        reached.append(
-            await chat.panel.evaluate("n => n.getRootNode().activeElement?.ariaLabel ?? ''")
-        )
-    assert reached[:3] == ["Conversation", "Close the chat", "New conversation"]
+        reached.append(await chat.panel.evaluate(named))
+    assert reached[:4] == ["Copy", "Conversation", "Close the chat", "New conversation"]
     await chat.box.focus()
     await keyboard.press("Escape")
     await expect(chat.panel).to_be_hidden()
@@ -308,7 +310,7 @@ async def test_a_strict_policy_of_the_site_lets_it_work(web: Web, people: People
 HARMLESS = """root => {
     const found = [];
     for (const node of root.shadowRoot.querySelectorAll("*")) {
-        if (node.matches("script, iframe, object, embed, link, meta, base, style, img, video, math"))
+        if (node.matches("script, iframe, object, embed, link, meta, base, style, img, video, form form, input"))
             found.push(node.outerHTML.slice(0, 200));
         for (const { name, value } of node.attributes) {
             if (name.startsWith("on")) found.push(`${name}=${value}`);
@@ -332,9 +334,15 @@ async def test_payloads_are_inert_in_question_answer_and_history(web: Web, peopl
             assert (seen["found"], seen["ran"]) == ([], None)
             assert seen["base"].startswith(web.first.origin)
 
-        sent = [payload.replace("FOREIGN", foreign.origin) for payload in PAYLOADS]
-        for part in ("\n\n".join(sent[:13]), "\n\n".join(sent[13:]), *sent[::6]):
-            await chat.ask(part)
+        # A message with a control character is refused before it is stored.
+        whole = [payload for payload in PAYLOADS if "\x01" not in payload]
+        sent = [payload.replace(FOREIGN, foreign.origin) for payload in whole]
+        assert len(sent) >= 60
+        for start in range(0, len(sent), 8):
+            await chat.ask("\n\n".join(sent[start : start + 8]))
+            await harmless()
+        for payload in sent[::12]:
+            await chat.ask(payload)
             await harmless()
         texts = await chat.questions.all_inner_texts()
         chat = await (await chat_at(chat.page, web.first)).open()
@@ -494,6 +502,128 @@ async def test_two_agents_stand_side_by_side(web: Web, people: People) -> None:
     await expect(russian).to_have_css("color", "rgb(0, 0, 0)")
 
 
+DRAWN = (
+    "Take \\(x^2\\), List<String> and ~5 for $5 or $10.\n\n"
+    "```python\nif a:\n\treturn 1\n```\n\n"
+    "- [x] done\n- مرحبا\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    "```mermaid\ngraph TD; A --> B\n```"
+)
+
+
+async def test_answers_are_drawn_as_on_the_chat_s_own_page(web: Web, people: People) -> None:
+    web.first.page = web.page()
+    page = await tab(people, web)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    chat = await chat_at(page, web.first)
+    await expect(chat.bubble).to_be_visible()
+    assert [url for url in asked if "/built/" in url] == []  # not before the chat is opened
+    await chat.open()
+    await chat.ask(DRAWN)
+    answer = chat.answers
+    await expect(answer.locator("math")).to_have_count(1)
+    await expect(answer.locator(".hljs-keyword").first).to_have_text("if")
+    await expect(answer.locator("img.cmw-diagram")).to_be_visible()
+    await expect(answer.get_by_role("img", name="done")).to_be_visible()
+    await expect(answer.locator("td")).to_have_count(2)
+    await expect(answer).to_contain_text("List<String> and ~5 for $5 or $10.")
+    assert await answer.locator("li").nth(1).evaluate("n => getComputedStyle(n).direction") == "rtl"
+    await answer.get_by_role("button", name="Copy").first.click()
+    await expect(answer.get_by_role("button", name="Copied")).to_be_visible()
+    await chat.box.press("ControlOrMeta+V")
+    await expect(chat.box).to_have_value("if a:\n\treturn 1")
+    built = {url.split("?")[0] for url in asked if "/built/" in url}
+    assert built == {
+        f"{web.app.url}/built/{name}.js" for name in ("text", "math", "code", "mermaid")
+    }
+
+
+async def test_a_whole_answer_is_copied_as_its_model_wrote_it(web: Web, people: People) -> None:
+    web.first.page = web.page()
+    page = await tab(people, web, permissions=["clipboard-read", "clipboard-write"])
+    chat = await (await chat_at(page, web.first)).open()
+    secret = canary()
+    await chat.write(f"[gated-3] {secret}")
+    await web.model.wait_held(secret)
+    copy = chat.log.locator(".copy")
+    await expect(copy).to_be_hidden()  # what is copied is whole
+    web.model.release(secret)
+    await chat.rest()
+    await chat.ask("**bold**\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+    await copy.last.click()
+    await expect(copy.last).to_have_text("Copied")
+    await chat.box.press("ControlOrMeta+V")
+    await expect(chat.box).to_have_value("You said: **bold**\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_one_s_own_message_is_as_readable_as_the_site_s_colour_allows(
+    web: Web, people: People, dark: bool
+) -> None:
+    web.first.page = web.page('data-color="#0f766e"')
+    chat = await (await chat_at(await tab(people, web, dark=dark), web.first)).open()
+    await chat.ask("mine")
+    # What draws texts has come, and its style sheet with it.
+    await expect(chat.answers).to_have_class(re.compile("cmw-text"))
+    await expect(chat.questions.locator(".own")).to_have_css("color", "rgb(255, 255, 255)")
+
+
+async def test_one_s_own_message_stands_as_it_was_typed(web: Web, people: People) -> None:
+    web.first.page = web.page()
+    chat = await (await chat_at(await tab(people, web), web.first)).open()
+    typed = "<div>\n# x\n\n    __init__ **b** &amp; C:\\a\\*.txt ~1~ $x$"
+    await chat.ask(typed)
+    own = chat.questions.locator(".own")
+    assert await own.evaluate("n => n.textContent") == typed
+    await expect(own).to_have_css("white-space", "pre-wrap")
+    await expect(own).to_have_attribute("dir", "auto")
+
+
+async def test_who_reads_back_is_not_moved_while_an_answer_is_written(
+    web: Web, people: People
+) -> None:
+    web.first.page = web.page()
+    chat = await (await chat_at(await tab(people, web), web.first)).open()
+    lines = "\n".join(f"line {number}" for number in range(60))
+    await chat.ask(lines)
+    secret = canary()
+    await chat.write(f"[gated-3] {secret}\n{lines}")
+    await web.model.wait_held(secret)
+    await chat.page.wait_for_function(
+        "() => { const log = document.querySelector('cmw-agent').shadowRoot.querySelector('.log');"
+        " return log.scrollHeight - log.scrollTop - log.clientHeight <= 8; }"
+    )
+    await chat.log.hover()
+    before = await chat.log.evaluate("n => n.scrollTop")
+    await chat.page.mouse.wheel(0, -400)
+    await chat.page.wait_for_function(
+        "before => document.querySelector('cmw-agent').shadowRoot.querySelector('.log').scrollTop < before - 200",
+        arg=before,
+    )
+    there = await chat.log.evaluate("n => n.scrollTop")
+    web.model.release(secret)
+    await expect(chat.answers.last).to_contain_text("line 59")
+    await chat.rest()
+    assert await chat.log.evaluate("n => n.scrollTop") == there
+    await chat.root.get_by_role("button", name="New text").click()
+    await expect(chat.answers.last.get_by_text("line 59")).to_be_in_viewport()
+
+
+async def test_without_what_draws_them_answers_stand_as_they_were_written(
+    web: Web, people: People
+) -> None:
+    web.first.page = web.page()
+    people.watch.expects("ERR_FAILED")
+    page = await tab(people, web)
+    await page.route("**/built/text.js*", lambda route: route.abort())
+    chat = await (await chat_at(page, web.first)).open()
+    await chat.ask("**bold** <b>x</b> https://a.example/x")
+    assert await chat.answers.evaluate("n => n.textContent") == (
+        "You said: **bold** <b>x</b> https://a.example/x"
+    )
+    await expect(chat.answers.get_by_role("link")).to_have_attribute("href", "https://a.example/x")
+
+
 RICH = """# Opening hours
 We are open **every day** but *Sunday*; write to `shop@example.com`.
 
@@ -539,3 +669,18 @@ async def test_it_fits_wide_and_narrow(
     await expect(chat.answers.first.locator("li")).to_have_count(4)
     await expect(chat.answers.first.locator("pre code")).to_have_count(1)
     await picture(chat.page, f"widget-{size['width']}-{'dark' if dark else 'light'}")
+
+
+async def test_a_question_of_a_graph_is_answered_with_a_text(web: Web, people: People) -> None:
+    web.first.page = f"<!doctype html><html lang=en><body>{web.line(agent='painter')}"
+    page = await tab(people, web)
+    chat = await (await chat_at(page, web.first)).open()
+    await chat.write("Paint")
+    card = chat.root.get_by_role("form", name="The agent asks you")
+    await expect(card).to_contain_text("Which colour?")
+    await expect(chat.questions.last.locator(".own")).to_have_css("color", "rgb(255, 255, 255)")
+    await card.get_by_role("textbox", name="Which colour?").fill("green")
+    await picture(page, "widget-question")
+    await card.get_by_role("button", name="Send the answer").click()
+    await expect(chat.answers.last).to_have_text("Painted green.")
+    await expect(card).to_have_count(0)

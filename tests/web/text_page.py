@@ -33,7 +33,7 @@ window.make = (kind = "answer", more = {}) => {
 };
 window.host = () => document.getElementById("host").firstElementChild;
 window.settled = async (pending = "[data-pending]") => {
-  while (host().querySelector(pending)) await new Promise((done) => requestAnimationFrame(done));
+  while (host().querySelector(pending) || "drawing" in host().dataset) await new Promise((done) => requestAnimationFrame(done));
 };
 window.stream = async (pieces) => {
   make();

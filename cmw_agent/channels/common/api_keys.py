@@ -8,6 +8,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Literal
 
@@ -17,26 +18,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cmw_agent.channels.common.late_answers import answer_in_time
 from cmw_agent.channels.common.problems import UnknownAddressError
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import bearer_token, media_type
 from cmw_agent.core.origins import same_origin
+from cmw_agent.language import Language, wording
+from cmw_agent.language.request_language import request_language
 
 KEY = "cmw.api_key"
 RETRY_SECONDS = "5"  # after which a busy or restarting process is worth another request
-CLOSED = "The REST interface is closed: this app's settings name no key."
-NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
-UNKNOWN = "This key is not known here."
-PUBLIC = "This key is known to the visitors of a website; use one that has no origin."
-NO_ORIGIN = "This key may not be used by pages of this origin."
-PAGES_ONLY = "This key may be used by pages of its own origins alone."
-NOT_DECLARED = "Send the body as JSON, with Content-Type: application/json."
+CLOSED = wording("The REST interface is closed: this app's settings name no key.")
+NO_KEY = wording("This request needs a key: send it as Authorization: Bearer KEY.")
+UNKNOWN = wording("This key is not known here.")
+PUBLIC = wording("This key is known to the visitors of a website; use one that has no origin.")
+NO_ORIGIN = wording("This key may not be used by pages of this origin.")
+PAGES_ONLY = wording("This key may be used by pages of its own origins alone.")
+NOT_DECLARED = wording("Send the body as JSON, with Content-Type: application/json.")
 JSON_KIND = re.compile(r"application/[^/]+\+json")
 PREFLIGHT_SECONDS = "600"
 
 RouteHandler = Callable[[Request], Awaitable[Response]]
-ErrorRenderer = Callable[[Exception], Response]
+ErrorRenderer = Callable[[Exception, Language], Response]
 
 
 class UnauthorizedError(UserError):
@@ -54,9 +58,11 @@ class Keys:
 
     Args:
         keys: Those of the settings, each with what it reaches.
+        patience: Seconds after which a JSON answer begins with white space; 0 for never.
     """
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
+    def __init__(self, keys: Sequence[ApiKey], patience: float = 0) -> None:
+        self.patience = patience
         self._digests = [(_digest(item.key.get_secret_value()), item) for item in keys]
         self._origins = frozenset[str]().union(*(item.origins for item in keys))
 
@@ -84,6 +90,14 @@ class Keys:
             raise UnknownAddressError
         return _at_origin(key, request)
 
+    def knows(self, request: Request, scope: KeyScope) -> bool:
+        """Whether `request` bears a key for such requests; see `of`."""
+        try:
+            self.of(request, scope)
+        except UserError:
+            return False
+        return True
+
     def readable(self, origin: str | None) -> dict[str, str]:
         """Return the headers that let a page read a response made before a key is checked.
 
@@ -100,7 +114,7 @@ class Keys:
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
                 "Access-Control-Allow-Headers": (
-                    "Authorization, Content-Type, Accept, Idempotency-Key, X-Session-Id"
+                    "Authorization, Content-Type, Accept, Idempotency-Key, X-Session-Id, X-Model-Key"
                 ),
                 "Access-Control-Max-Age": PREFLIGHT_SECONDS,
             }
@@ -130,6 +144,15 @@ def keyed(keys: Keys, render_error: ErrorRenderer, scope: KeyScope) -> type[APIR
         def get_route_handler(self) -> RouteHandler:  # type: ignore[override]
             handle, takes_json = super().get_route_handler(), self.body_field is not None
 
+            def render(request: Request, error: Exception) -> Response:
+                return render_error(error, request_language(request.scope))
+
+            async def work(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except (UserError, RequestValidationError, HTTPException) as error:
+                    return render(request, error)
+
             async def handler(request: Request) -> Response:
                 key: ApiKey | None = None
                 try:
@@ -137,9 +160,11 @@ def keyed(keys: Keys, render_error: ErrorRenderer, scope: KeyScope) -> type[APIR
                     request.scope[KEY] = key
                     if takes_json:
                         await _must_be_declared(request)
-                    response = await handle(request)
+                    response = await answer_in_time(
+                        request, work(request), keys.patience, partial(render, request)
+                    )
                 except (UserError, RequestValidationError, HTTPException) as error:
-                    response = render_error(error)
+                    response = render(request, error)
                 if response.status_code == 503:
                     response.headers.setdefault("Retry-After", RETRY_SECONDS)
                 response.headers["Vary"] = "Origin"

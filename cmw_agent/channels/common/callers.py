@@ -14,6 +14,8 @@ from cmw_agent.core.errors import NotFoundError, UnknownSessionError
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.language import Language, languages, wording
+from cmw_agent.limits.limiter import KeyBudget
 from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
@@ -23,7 +25,7 @@ LOOKED_AT = 20  # conversations of one principal, newest activity first
 class UnknownAgentError(NotFoundError):
     """There is no agent of that id, or the caller may not use it; the two look the same."""
 
-    sentence = "This agent was not found."
+    sentence = wording("This agent was not found.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Caller:
     origin: str = ""
     can_ask: bool = False
     address: str | None = None
+    key_budget: KeyBudget | None = None
+    language: Language = field(default_factory=lambda: languages().english)
 
 
 class Callers:
@@ -131,7 +135,9 @@ class Callers:
         principal = client(key_name, agent_id, f"\0named\0{name}")
         return self._identities.session_key(principal, "cmw.session").value[:32]
 
-    async def run_control_command(self, principal: Principal, text: str) -> str | None:
+    async def run_control_command(
+        self, principal: Principal, text: str, language: Language
+    ) -> str | None:
         """Carry out `text` where it is a control command, such as `/new`, and return its answer.
 
         None where a turn is to answer the message.
@@ -142,7 +148,7 @@ class Callers:
         begin_new = partial(self.begin_anew, principal)
         history = self._services.history
         reply = await run_control_command(text, history, principal, begin_new)
-        return reply.text if reply is not None else None
+        return language.translate(reply.text) if reply is not None else None
 
     async def session(self, principal: Principal, caller: Caller) -> LiveSession:
         """Return the live session of a caller's conversation, created on first use.
@@ -161,6 +167,8 @@ class Callers:
         session.origin = self._services.settings.public_url or caller.origin
         session.can_ask = caller.can_ask
         session.address = caller.address
+        session.key_budget = caller.key_budget
+        session.language = caller.language
         return session
 
 
@@ -171,4 +179,4 @@ def address_of(request: Request) -> str | None:
 
 def base_of(request: Request) -> str:
     """Return the address under which the caller has reached the app."""
-    return f"{request.url.scheme}://{request.url.netloc}"
+    return str(request.base_url).removesuffix("/")

@@ -11,13 +11,13 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cmw_agent.core.logs import get_logger
+from cmw_agent.files.media_types import SHOWN
+from cmw_agent.identity.tripwire import IsolationBreachError
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.limits.pace import Pace
 from memory.records import StoredFile
 
 log = get_logger(__name__)
-
-SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 PIECE_BYTES = 65_536  # that wait in a connection at most, beside its own buffer
 
@@ -74,7 +74,7 @@ class Download(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send all pieces; a download that is too slow is cut off and has no proper end."""
+        """Send all pieces; one that is too slow or holds another user's is cut off and has no proper end."""
         head = {"type": "http.response.start", "status": self.status_code}
         await send(head | {"headers": self.raw_headers})
         pace, sent = Pace(self._rate.grace, self._rate.bytes_per_second), 0
@@ -88,4 +88,6 @@ class Download(StreamingResponse):
         except TimeoutError:
             log.info("a download was read too slowly", bytes=sent)
             return
+        except IsolationBreachError:
+            return  # the log has it
         await send({"type": "http.response.body", "body": b"", "more_body": False})

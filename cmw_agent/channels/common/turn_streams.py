@@ -8,6 +8,8 @@ The events, each with a JSON object:
   the model's thoughts
 - ``thinking``: ``text``, more of the model's thoughts; only where they were asked for
 - ``tool``: ``call``, ``name``, ``arguments``
+- ``tool_progress``: ``call``, ``name``, ``done``, and where the tool says them ``total`` and
+  ``message``: how far the tool has come, twice a second at most
 - ``tool_done``: ``call``, ``name``, ``ok``, ``seconds``, ``link`` where the user is to open one
 - ``approval``: ``call``, ``name``, ``tool_call``: the user is asked before the tool runs. ``call``
   is the approval's own id, which the decision names; ``tool_call`` is the ``call`` of ``tool``
@@ -44,17 +46,20 @@ from cmw_agent.core.events import (
     TextWasThinking,
     ThinkingDelta,
     ToolFinished,
+    ToolProgressed,
     ToolStarted,
     TurnEvent,
     TurnFinished,
     TurnStarted,
 )
 from cmw_agent.core.sources import CitedSource
+from cmw_agent.language import Language, joined, languages, wording
 
 EVENTS = "text/event-stream"
 ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
 ALIVE = b": still here\n\n"
-UNSEEN = "The answer has a picture, which cannot be shown here."
+UNSEEN = wording("The answer has a picture, which cannot be shown here.")
+STOPPED = wording("Your message was stopped before it was stored; please send it again.")
 UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each event on at once
 
 
@@ -65,10 +70,12 @@ class Shape:
     Args:
         files_url: Address below which the reader opens files, by their ids; None where it cannot.
         with_thinking: Whether it gets the model's thoughts.
+        language: The language of sentences beside the answer.
     """
 
     files_url: str | None = None
     with_thinking: bool = False
+    language: Language = field(default_factory=lambda: languages().english)
 
     def picture(self, file_id: str, name: str) -> dict[str, str]:
         """Return a picture of the answer as the reader gets it."""
@@ -120,7 +127,8 @@ class TurnResult:
     def _notice(self) -> str:
         sentence = self.finished.sentence if self.finished is not None else None
         is_unseen = self.answer.stored_pictures and self.shape.files_url is None
-        return " ".join(filter(None, (sentence, UNSEEN if is_unseen else None)))
+        notice = joined(sentence, UNSEEN if is_unseen else None)
+        return self.shape.language.translate(notice)
 
     def _further(self) -> dict[str, Any]:
         answer, shape = self.answer, self.shape
@@ -212,8 +220,26 @@ async def wait_until_begun(turn: TurnReader) -> TurnEvent:
     try:
         return await anext(turn)
     except StopAsyncIteration:
-        stopped = "Your message was stopped before it was stored; please send it again."
-        raise ServiceUnavailableError(stopped) from None
+        raise ServiceUnavailableError(STOPPED) from None
+    except BaseException:
+        await turn.close()
+        raise
+
+
+async def first_of_stream(turn: TurnReader) -> TurnEvent | None:
+    """Return a turn's first event; None after a silence, when its stream begins without it.
+
+    Raises:
+        UserError: See `wait_until_begun`.
+    """
+    # A model may think for minutes, and proxies end a request that is silent for so long.
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            return await anext(turn)
+    except TimeoutError:
+        return None
+    except StopAsyncIteration:
+        raise ServiceUnavailableError(STOPPED) from None
     except BaseException:
         await turn.close()
         raise
@@ -245,14 +271,16 @@ async def server_sent(
                 yield chunk
 
 
-async def events_until_end(turn: TurnReader, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
+async def events_until_end(
+    turn: TurnReader, first: TurnEvent | None
+) -> AsyncGenerator[TurnEvent | None]:
     """Yield a turn's events; None after each silence, and a `TurnFinished` last of all.
 
     Args:
         turn: The turn; nothing is raised where it ends without a last event, or is refused midway.
-        first: The event that `wait_until_begun` has returned.
+        first: The event that `wait_until_begun` or `first_of_stream` has returned.
     """
-    event: TurnEvent | None = first
+    event = first
     yield event
     while not isinstance(event, TurnFinished):
         event = await next_event(turn)
@@ -285,6 +313,8 @@ def _event_bytes(
             return sse("delta", {"text": text})
         case ToolStarted(call_id, name, arguments):
             return sse("tool", {"call": call_id, "name": name, "arguments": dict(arguments)})
+        case ToolProgressed():
+            return sse("tool_progress", _tool_progress(event))
         case ToolFinished():
             return sse("tool_done", _tool_done(event))
         case ApprovalRequested(call_id, name, approval_id):
@@ -294,7 +324,7 @@ def _event_bytes(
             return sse("approval_done", done | {"tool_call": call_id})
         case TurnFinished():
             if (failure := result.failure) is not None:
-                return sse("error", document(failure))
+                return sse("error", document(failure, result.shape.language))
             return sse(
                 "done", extra_fields | {"response": result.text, "metadata": result.metadata}
             )
@@ -319,6 +349,12 @@ def _further_bytes(event: TurnEvent, result: TurnResult) -> bytes | None:
 def source_items(sources: Iterable[CitedSource]) -> list[dict[str, str]]:
     """Return sources as readers get them."""
     return [{"url": source.url, "title": source.title} for source in sources]
+
+
+def _tool_progress(event: ToolProgressed) -> dict[str, Any]:
+    progress = {"call": event.call_id, "name": event.name, "done": event.done}
+    more = {"total": event.total, "message": event.message or None}
+    return progress | {key: value for key, value in more.items() if value is not None}
 
 
 def _tool_done(event: ToolFinished) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from cmw_agent.config.agent_profiles import SITE, AgentProfile
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.origins import same_origin
 from cmw_agent.identity.principals import TOKEN_SECONDS, Identities
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.runtime.runtime import Runtime
 
 FRAME = "x-cmw-frame"  # brings what the chat's own page was signed with
@@ -37,7 +39,7 @@ class ForeignSiteError(UserError):
     """The request comes from a page that the agent is not for, or from no page."""
 
     status = 403
-    sentence = "This chat is not for this website."
+    sentence = wording("This chat is not for this website.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,11 @@ class CrossSiteHeaders:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            response = _preflight() if cors_headers else problem(ForeignSiteError())
+            response = (
+                _preflight()
+                if cors_headers
+                else problem(ForeignSiteError(), request_language(scope))
+            )
             await response(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)

@@ -24,8 +24,9 @@ PAGE = """<!doctype html>
 <body><noscript>This chat needs JavaScript.</noscript></body>
 </html>
 """
+# Diagrams and pictures that a text brings with it are data.
 POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; require-trusted-types-for 'script'; frame-ancestors {ancestors}"
 )
 

@@ -3,7 +3,7 @@
 A visitor is known by a token that the server has signed for one visitor, one agent and one site. It
 comes in ``Authorization`` and no cookie is read, so that a foreign page has nothing to ask with.
 The site itself is the one that the browser names: see `cmw_agent.channels.embed.origins`. How it is
-drawn is in ``static/widget.js``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
+drawn is in ``frontend/src/widget``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.common.turn_streams import (
     UNSEEN,
+    Shape,
     TurnResponse,
     server_sent,
     source_items,
@@ -36,6 +37,8 @@ from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
+from cmw_agent.language import Language, joined, wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
@@ -49,7 +52,7 @@ class UnknownVisitorError(UserError):
     """The token proves nobody, or a visitor of another agent or site; the two look the same."""
 
     status = 401
-    sentence = "This chat does not know you any more; please reload the page."
+    sentence = wording("This chat does not know you any more; please reload the page.")
 
 
 class _Body(BaseModel):
@@ -158,7 +161,9 @@ class EmbedRoutes:
         return JSONResponse(
             {
                 "session_id": conversation,
-                "messages": [_message_item(message) for message in stored],
+                "messages": [
+                    _message_item(message, request_language(request.scope)) for message in stored
+                ],
                 "waiting": [_approval_item(approval, now) for approval in pending],
             }
         )
@@ -171,9 +176,12 @@ class EmbedRoutes:
     async def message(self, agent_id: str, body: EmbedMessageRequest, request: Request) -> Response:
         """Answer a message, event by event; one that ends something with a sentence at once."""
         principal, site = self._visitor(request, agent_id)
+        language = request_language(request.scope)
         if not body.follow:
             await self._services.chat.admit(principal, address_of(request))
-            control_reply = await self._callers.run_control_command(principal, body.message)
+            control_reply = await self._callers.run_control_command(
+                principal, body.message, language
+            )
             if control_reply is not None:
                 current = await self._callers.current(principal)
                 return JSONResponse({"session_id": current, "left": control_reply})
@@ -186,10 +194,12 @@ class EmbedRoutes:
             base_of(request),
             can_ask=True,
             address=address_of(request),
+            language=language,
         )
         turn = await self._turn(principal, caller, body, request_id_of(request.scope))
         first = await wait_until_begun(turn)
-        events = server_sent(turn, first, {"session_id": caller.conversation_id})
+        fields = {"session_id": caller.conversation_id}
+        events = server_sent(turn, first, fields, Shape(language=language))
         return TurnResponse(turn, events, {"cache-control": "no-store"})
 
     async def settle(
@@ -239,7 +249,7 @@ class EmbedRoutes:
         return visitor
 
 
-def _message_item(message: StoredMessage) -> dict[str, Any]:
+def _message_item(message: StoredMessage, language: Language) -> dict[str, Any]:
     tools = [
         {
             "name": record.name,
@@ -257,7 +267,7 @@ def _message_item(message: StoredMessage) -> dict[str, Any]:
         "status": message.status,
         "tools": tools,
         "sources": source_items(message.details.sources),
-        "notice": " ".join(filter(None, (notice, unseen))) or None,
+        "notice": language.translate(joined(notice, unseen)) or None,
     }
 
 
@@ -267,6 +277,7 @@ def _approval_item(approval: PendingApproval, now: float) -> dict[str, Any]:
     return {
         "call": approval.approval_id,
         "name": sanitize_json(approval.name),
+        "account": approval.account,
         "arguments": arguments,
         "seconds": seconds_left(approval, now),
     }

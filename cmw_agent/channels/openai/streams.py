@@ -16,6 +16,7 @@ from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.turn import TurnReader
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import (
+    ClientToolsCalled,
     Source,
     TextDelta,
     TextWasThinking,
@@ -25,6 +26,7 @@ from cmw_agent.core.events import (
     TurnStarted,
     UsageReported,
 )
+from cmw_agent.language import Language, languages, wording
 
 DONE = b"data: [DONE]\n\n"
 
@@ -48,6 +50,7 @@ class ChatCompletionBuilder:
     Args:
         model: The model's name as the caller wrote it.
         files_url: Address below which the caller opens pictures; None where nothing is stored.
+        language: The language of errors.
     """
 
     model: str
@@ -57,6 +60,8 @@ class ChatCompletionBuilder:
     answer: AnswerAccumulator = field(default_factory=AnswerAccumulator)
     usage: dict[str, Any] | None = None
     finished: TurnFinished | None = None
+    language: Language = field(default_factory=lambda: languages().english)
+    calls: list[Mapping[str, Any]] = field(default_factory=list)
 
     def add(self, event: TurnEvent) -> None:
         """Add one event of the turn."""
@@ -67,6 +72,8 @@ class ChatCompletionBuilder:
                 pass
             case _:
                 self.answer.add(event)
+                if isinstance(event, ClientToolsCalled):
+                    self.calls.extend(event.calls)
                 if isinstance(event, UsageReported) and not event.is_estimate:
                     self._count(event)
 
@@ -96,7 +103,8 @@ class ChatCompletionBuilder:
         if finished is None:
             return None
         reason = finished.finish_reason or ("stop" if finished.outcome == "complete" else "")
-        return FINISH_REASONS.get(reason)
+        given = FINISH_REASONS.get(reason)
+        return "tool_calls" if self.calls and given == "stop" else given
 
     @property
     def failure(self) -> UserError | None:
@@ -106,11 +114,16 @@ class ChatCompletionBuilder:
             return None
         sentence = finished.sentence if finished is not None else None
         error_id = finished.error_id if finished is not None else None
-        return UserError(sentence or "The answer was cut short.", status=502, error_id=error_id)
+        return UserError(
+            sentence or wording("The answer was cut short."), status=502, error_id=error_id
+        )
 
     def completion(self) -> dict[str, Any]:
         """Return the whole answer."""
-        message = {"role": "assistant", "content": self.text} | self._further()
+        content = (self.text or None) if self.calls else self.text
+        message: dict[str, Any] = {"role": "assistant", "content": content} | self._further()
+        if self.calls:
+            message["tool_calls"] = self.calls
         if self.answer.thinking:
             message["reasoning_content"] = self.answer.thinking
         choice = {"index": 0, "message": message, "logprobs": None} | self._end()
@@ -151,13 +164,16 @@ class ChatCompletionBuilder:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-async def collect(turn: TurnReader, first: TurnEvent, completion: ChatCompletionBuilder) -> None:
+async def collect(
+    turn: TurnReader, first: TurnEvent | None, completion: ChatCompletionBuilder
+) -> None:
     """Add all events of a turn, which has begun with `first`, to a completion.
 
     Raises:
         UserError: There is no whole answer.
     """
-    completion.add(first)
+    if first is not None:
+        completion.add(first)
     async with turn:
         async for event in turn:
             completion.add(event)
@@ -166,7 +182,11 @@ async def collect(turn: TurnReader, first: TurnEvent, completion: ChatCompletion
 
 
 async def chunks(
-    turn: TurnReader, first: TurnEvent, completion: ChatCompletionBuilder, *, with_usage: bool
+    turn: TurnReader,
+    first: TurnEvent | None,
+    completion: ChatCompletionBuilder,
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[bytes]:
     """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
     yield completion.chunk({"role": "assistant", "content": ""})
@@ -184,8 +204,11 @@ async def chunks(
             elif isinstance(event, TextWasThinking):
                 # What such a client has read stays read: no event of this form takes text back.
                 yield completion.chunk({"reasoning_content": completion.answer.thinking[thought:]})
+            elif isinstance(event, ClientToolsCalled):
+                calls = [{"index": index, **call} for index, call in enumerate(event.calls)]
+                yield completion.chunk({"tool_calls": calls})
     if (failure := completion.failure) is not None:
-        yield _data(error_body(failure))
+        yield _data(error_body(failure, completion.language))
     else:
         for piece in final_chunks(completion, with_usage=with_usage):
             yield piece

@@ -23,6 +23,7 @@ from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
@@ -30,13 +31,13 @@ CHANNEL = "rest"
 METADATA = "metadata"  # what a key's holder keeps with a conversation
 METADATA_SEQ = "metadata_seq"  # the place of the message that it came with
 PLACE_CHARS = 60
-NOT_JSON = "The body is not JSON in UTF-8."
+NOT_JSON = wording("The body is not JSON in UTF-8.")
 
 
 class SessionNotFoundError(NotFoundError):
     """This key has no such session at this agent; another's and none look the same."""
 
-    sentence = "This session was not found."
+    sentence = wording("This session was not found.")
 
 
 def _holder(
@@ -115,11 +116,13 @@ def to_user_error(error: Exception) -> UserError:
         all_names = {_field_name(item, error.body) for item in errors} - {""}
         names = sorted(each for each in all_names if not _is_parent(each, all_names))[:5]
         named = f" ({', '.join(names)})" if names else ""
-        return InvalidMessageError(f"The request is not what this address takes{named}.")
+        return InvalidMessageError(
+            wording("The request is not what this address takes{named}.", named=named)
+        )
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body that it cannot read
         return UserError(NOT_JSON, status=400)
-    return UserError("This address takes no such request.", status=status)
+    return UserError(wording("This address takes no such request."), status=status)
 
 
 def _field_name(item: Mapping[str, Any], body: Any) -> str:
@@ -133,11 +136,11 @@ def _field_name(item: Mapping[str, Any], body: Any) -> str:
 
 def _sent_names(names: Sequence[int | str], body: Any, *, is_missing: bool) -> Iterator[int | str]:
     """Yield those of `names` that lead through `body`; the others are of the types it may have."""
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         in_list = isinstance(body, list) and isinstance(name, int) and name < len(body)
         if in_list or (isinstance(body, dict) and name in body):
             body = body[name]
-        elif not is_missing or place + 1 < len(names):
+        elif not is_missing or index + 1 < len(names):
             continue
         yield name
 

@@ -18,6 +18,8 @@ from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
 from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity import channel_principals
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {"required": True, "content": {"application/json": BINARY, "application/zip": BINARY}}
@@ -81,12 +83,16 @@ class RestImports:
         address = counted_at(holder, request)
         try:
             return await import_response(
-                self._services.imports.run(principal, target, request.stream(), address)
+                self._services.imports.run(principal, target, request.stream(), address),
+                request_language(request.scope),
             )
         except UserError as error:
-            response = problem_of(error)
+            response = problem_of(error, request_language(request.scope))
         except ClientDisconnect:
-            response = problem_of(InvalidMessageError("The upload ended early.", status=400))
+            response = problem_of(
+                InvalidMessageError(wording("The upload ended early."), status=400),
+                request_language(request.scope),
+            )
         # What was not read must not be taken for the next request.
         response.headers["Connection"] = "close"
         return response

@@ -14,6 +14,7 @@ from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
 from cmw_agent.channels.common.callers import Caller, address_of, base_of
+from cmw_agent.channels.common.late_answers import expect_json
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -35,11 +36,15 @@ from cmw_agent.core.events import TurnEvent, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, wording
+from cmw_agent.language.request_language import request_language
+from cmw_agent.limits.limiter import KeyBudget
+from cmw_agent.llm.visitor_keys import visitor_key
 from cmw_agent.observability.observers import request_id_of
 
 CHAT = "/api/chat/{agent_id}"
-NAMELESS = "Send a session_id with an Idempotency-Key."
-REUSED = "This Idempotency-Key came with another message before."
+NAMELESS = wording("Send a session_id with an Idempotency-Key.")
+REUSED = wording("This Idempotency-Key came with another message before.")
 NO_TURN: Mapping[str, Any] = {
     "status": "complete",
     "tokens": None,
@@ -110,9 +115,10 @@ class Rest:
         """Send a message to an agent and get its answer.
 
         With `Accept: text/event-stream` the answer comes as events while it is written: `started`,
-        `delta`, `tool`, `tool_done`, `approval`, `approval_done`, `sources`, `picture`, `model`,
-        `replaced` (the text so far, in place of all before: the rest of it was thoughts),
-        `thinking` where it was asked for, and at last `done` or `error`.
+        `delta`, `tool`, `tool_progress` (how far a tool has come), `tool_done`, `approval`,
+        `approval_done`, `sources`, `picture`, `model`, `replaced` (the text so far, in place of all
+        before: the rest of it was thoughts), `thinking` where it was asked for, and at last `done`
+        or `error`.
         A request that is left early stops the answer, and what came of it is kept; but a whole
         answer to a request with an `Idempotency-Key` is written to its end, for a repetition, and
         one that waits for a user's decision goes on waiting. Calls of tools that would ask for a
@@ -126,7 +132,9 @@ class Rest:
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
         fields = {"session_id": external_id}
-        control_reply = await self._callers.run_control_command(principal, body.message)
+        control_reply = await self._callers.run_control_command(
+            principal, body.message, request_language(request.scope)
+        )
         if control_reply is not None:
             return control_response(control_reply, fields, is_streamed=is_streamed)
         session = await self.session(
@@ -140,6 +148,7 @@ class Rest:
             model=body.model,
             effort=body.effort,
             context=context,
+            visitor_key=visitor_key(request.headers, self._services.settings),
             request_id=request_id_of(request.scope),
         )
         is_named = idempotency_key is not None
@@ -150,7 +159,9 @@ class Rest:
             return first
 
         shape = turn_streams.Shape(
-            files_url(agent_id, external_id), with_thinking="thinking" in body.include
+            files_url(request, agent_id, external_id),
+            with_thinking="thinking" in body.include,
+            language=request_language(request.scope),
         )
         return await answered(request, turn, begun, fields, shape, is_named=is_named)
 
@@ -163,6 +174,7 @@ class Rest:
         principal: Principal,
         *,
         can_ask: bool,
+        key_budget: KeyBudget | None = None,
     ) -> LiveSession:
         """Return the live session of the session's open conversation.
 
@@ -184,6 +196,8 @@ class Rest:
             base_of(request),
             can_ask=can_ask,
             address=counted_at(holder, request),
+            key_budget=key_budget,
+            language=request_language(request.scope),
         )
         return await self._callers.session(principal, caller)
 
@@ -272,6 +286,8 @@ async def answered(
         UserError: The turn could not begin, or ended without an answer.
     """
     is_streamed = EVENTS in request.headers.get("accept", "")
+    if not is_streamed:
+        expect_json(request)
     # Who has named a request and lost its answer asks for that again.
     outlives = is_named and not is_streamed
     watch = (
@@ -287,14 +303,17 @@ async def answered(
     return JSONResponse({"response": result.text, **fields, "metadata": result.metadata})
 
 
-def files_url(agent_id: str, external_id: str) -> str:
+def files_url(request: Request, agent_id: str, external_id: str) -> str:
     """Return the address below which a session's files are, on this server."""
-    return f"/api/chat/{quote(agent_id, safe='')}/sessions/{quote(external_id, safe='')}/files"
+    root = request.base_url.path.removesuffix("/")
+    return (
+        f"{root}/api/chat/{quote(agent_id, safe='')}/sessions/{quote(external_id, safe='')}/files"
+    )
 
 
-def problem_of(error: Exception) -> Response:
+def problem_of(error: Exception, language: Language) -> Response:
     """Return the problem document of an error."""
-    return problem(to_user_error(error))
+    return problem(to_user_error(error), language)
 
 
 async def _question(session: LiveSession, started: TurnStarted) -> str | None:

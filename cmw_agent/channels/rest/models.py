@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cmw_agent.config.model_profiles import Effort
 from cmw_agent.identity.channel_principals import EXTERNAL_ID
+from memory.records import MAX_COMMENT_CHARS, Feedback, FeedbackReason
 
 MAX_METADATA = 16
 SESSION_PATTERN = f"^{EXTERNAL_ID.pattern}$"
@@ -78,6 +79,18 @@ class EditRequest(_Taken):
     )
 
 
+class RatingRequest(_Taken):
+    """What a user thinks of an answer, and why."""
+
+    rating: Feedback | None = Field(description="null takes a rating back.", examples=["dislike"])
+    reason: FeedbackReason | None = Field(
+        default=None, description="Of a dislike alone.", examples=["not_complete"]
+    )
+    comment: Annotated[
+        str | None, StringConstraints(max_length=MAX_COMMENT_CHARS, pattern=r"^[^\u0000]*$")
+    ] = Field(default=None, description="Not with null as the rating.")
+
+
 class ToolDone(BaseModel):
     """A tool that the agent has used for an answer."""
 
@@ -108,6 +121,19 @@ class PictureItem(BaseModel):
     id: str
     name: str
     url: str | None = Field(default=None, description="Where this key gets it.")
+
+
+class FileItem(BaseModel):
+    """A file that a user attached to a message."""
+
+    id: str
+    name: str
+    media_type: str
+    size: int = Field(description="In bytes.")
+    url: str = Field(description="Where this key gets it.")
+    note: str | None = Field(
+        default=None, description="What was cut, left out or guessed when it was read."
+    )
 
 
 class AnswerMetadata(BaseModel):
@@ -213,8 +239,12 @@ class MessageResponse(BaseModel):
     notice: str | None = Field(default=None, description="What is said below the answer.")
     sources: list[SourceItem] = Field(default_factory=list)
     pictures: list[PictureItem] = Field(default_factory=list)
+    files: list[FileItem] = Field(default_factory=list, description="Those that a user attached.")
     thinking: str | None = Field(default=None, description="The model's thoughts, on request.")
     thinking_seconds: float | None = None
+    rating: Feedback | None = Field(default=None, description="What the user thinks of it.")
+    rating_reason: FeedbackReason | None = None
+    rating_comment: str | None = None
     parent: int | None = Field(default=None, description="The message that it follows, if any.")
     versions: list[int] = Field(
         default_factory=list,
@@ -244,9 +274,13 @@ class PendingApprovalResponse(BaseModel):
 
     call: str = Field(
         description="Made by the server for this one question: a random part, and a SHA-256 digest "
-        "of the tool, the arguments, the account and the conversation. The decision repeats it."
+        "of the tool, the arguments, the accounts and the conversation. The decision repeats it."
     )
     name: str
+    account: str | None = Field(
+        description="What the account is called with which the call will be made; null where the user "
+        "has no choice of accounts."
+    )
     arguments: dict[str, Any]
     seconds: int = Field(description="How long it still waits; it counts as denied then.")
 

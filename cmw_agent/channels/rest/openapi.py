@@ -17,6 +17,8 @@ from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from cmw_agent.channels.common.problems import MEDIA_TYPE, problem
 from cmw_agent.core.errors import NotFoundError
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 
 VERSION = "3.0.3"  # the newest that the page's script can draw
 SUMMARY = (
@@ -42,7 +44,7 @@ PAGE = """<!doctype html>
 class PageFileNotFoundError(NotFoundError):
     """The page has no such file."""
 
-    sentence = "There is no such file."
+    sentence = wording("There is no such file.")
 
 
 def described(routes: Sequence[BaseRoute]) -> dict[str, Any]:
@@ -65,15 +67,17 @@ def router(interface: Sequence[BaseRoute]) -> APIRouter:
     """Return the routes of the document, which is built at the first request, and of its page."""
     document = cache(partial(described, interface))
 
-    async def openapi() -> Response:
-        return JSONResponse(await asyncio.to_thread(document))
+    async def openapi(request: Request) -> Response:
+        root = request.base_url.path.removesuffix("/")
+        servers = {"servers": [{"url": root}]} if root else {}
+        return JSONResponse(await asyncio.to_thread(document) | servers)
 
     async def docs() -> Response:
         return HTMLResponse(PAGE)
 
     async def file(request: Request, name: str) -> Response:
         if name not in FILES:
-            return problem(PageFileNotFoundError())
+            return problem(PageFileNotFoundError(), request_language(request.scope))
         return FileResponse(str(swagger_ui_path / name), media_type=FILES[name])
 
     api_router = APIRouter(include_in_schema=False)

@@ -22,6 +22,7 @@ from cmw_agent.channels.rest.dependencies import (
 from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, files_url, problem_of
 from cmw_agent.channels.rest.models import (
     ApprovalAnswerRequest,
+    FileItem,
     Include,
     MessageResponse,
     NewSession,
@@ -38,17 +39,23 @@ from cmw_agent.channels.rest.models import (
 )
 from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
-from cmw_agent.conversations.export import formats, written
+from cmw_agent.conversations.datasets import FORMAT as DATASET
+from cmw_agent.conversations.datasets import own_dataset
+from cmw_agent.conversations.export import RECEIPTS, formats, receipts_form, written
 from cmw_agent.conversations.service import Versions
 from cmw_agent.core.finish_reasons import known_reason, sentence_for
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.files.notes import sentence_of
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language
+from cmw_agent.language.request_language import request_language
 from cmw_agent.tools.approvals import seconds_left
 from memory.records import (
     Arrangement,
     Conversation,
+    StoredFile,
     StoredMessage,
     new_conversation_id,
     utcnow,
@@ -151,6 +158,7 @@ class RestSessions:
         agent_id: str,
         session_id: str,
         holder: ApiKeyHolder,
+        request: Request,
         limit: Limit = 50,
         before: Older = None,
         conversation: Wanted = None,
@@ -176,9 +184,21 @@ class RestSessions:
             history = self._services.history
             seqs = await history.versions(principal, stored.conversation_id, messages)
         older = messages[0].seq if len(messages) == limit else None
-        files, with_thinking = files_url(agent_id, session_id), "thinking" in include
+        questions = [message.seq for message in messages if message.role == "user"]
+        brought = await self._services.files.of_messages(
+            principal, stored.conversation_id, questions
+        )
+        url, with_thinking = files_url(request, agent_id, session_id), "thinking" in include
+        language = request_language(request.scope)
         shown_messages = [
-            _message_response(message, seqs, files, with_thinking=with_thinking)
+            _message_response(
+                message,
+                seqs,
+                [_file_item(file, url, language) for file in brought if file.seq == message.seq],
+                url,
+                language,
+                with_thinking=with_thinking,
+            )
             for message in messages
         ]
         return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
@@ -226,20 +246,25 @@ class RestSessions:
         session_id: str,
         holder: ApiKeyHolder,
         request: Request,
-        format: Literal["md", "json", "html", "zip"] = "md",  # noqa: A002 (the query's name)
+        format: Literal["md", "json", "html", "zip", "receipts", "dataset"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
         include: Included = (),
         versions: Shown = "shown",
     ) -> Response:
-        """Save a session's conversation as a file; a ZIP archive holds its files, too."""
+        """Save a session's conversation as a file; a ZIP archive holds its files, too.
+
+        As receipts it is, by ids and hashes, what the model saw for each answer; as a dataset
+        the folder, in a ZIP archive, which the library `datasets` loads.
+        """
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._lookup.conversation(principal, conversation)
         with_thinking, with_versions = "thinking" in include, versions == "all"
         history = self._services.history
         stored = await history.conversation(principal, wanted.conversation_id)
+        ending = "dataset.zip" if format == DATASET else format
         headers = {
-            "Content-Disposition": f'attachment; filename="conversation.{format}"',
+            "Content-Disposition": f'attachment; filename="conversation.{ending}"',
             "X-Content-Type-Options": "nosniff",
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
@@ -252,9 +277,20 @@ class RestSessions:
                 with_versions=with_versions,
             )
             return Download(archive.one(stored), hold, media_type=MEDIA_TYPE, headers=headers)
-        form = formats(with_thinking=with_thinking, with_versions=with_versions)[format]
+        if format == DATASET:
+            dataset = own_dataset(history, principal, stored)
+            return Download(dataset, hold, media_type=MEDIA_TYPE, headers=headers)
+        if format == RECEIPTS:
+            form, with_versions = receipts_form(), True
+        else:
+            form = formats(
+                request_language(request.scope),
+                with_thinking=with_thinking,
+                with_versions=with_versions,
+            )[format]
         pages = history.messages(principal, stored.conversation_id, all_versions=with_versions)
-        pieces = written(form, stored, pages)
+        files = history.files_of(principal, stored.conversation_id)
+        pieces = history.files.outgoing(principal, written(form, stored, pages, files))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def file(
@@ -279,6 +315,7 @@ class RestSessions:
                 PendingApprovalResponse(
                     call=approval.approval_id,
                     name=sanitize_json(approval.name),
+                    account=approval.account,
                     arguments=sanitize_json(dict(approval.arguments)),
                     seconds=seconds_left(approval, now),
                 )
@@ -322,11 +359,30 @@ def _item(conversation: Conversation) -> SessionItem:
     )
 
 
+def _file_item(file: StoredFile, files: str, language: Language) -> FileItem:
+    note = sentence_of(file.notes)
+    return FileItem(
+        id=file.file_id,
+        name=file.name,
+        media_type=file.media_type,
+        size=file.size_bytes,
+        url=f"{files}/{file.file_id}",
+        note=language.translate(note) if note else None,
+    )
+
+
 def _message_response(
-    message: StoredMessage, versions: Versions, files: str, *, with_thinking: bool
+    message: StoredMessage,
+    versions: Versions,
+    brought: list[FileItem],
+    files: str,
+    language: Language,
+    *,
+    with_thinking: bool,
 ) -> MessageResponse:
     """Return a stored message; its files are below the address `files`."""
     details = message.details
+    notice = sentence_for(message.finish_reason, details.note)
     return MessageResponse(
         seq=message.seq,
         role=message.role,
@@ -340,14 +396,18 @@ def _message_response(
             for call in message.tool_calls
         ],
         finish_reason=known_reason(message.finish_reason),
-        notice=sentence_for(message.finish_reason, details.note),
+        notice=language.translate(notice) if notice else None,
         sources=[SourceItem(url=source.url, title=source.title) for source in details.sources],
         pictures=[
             PictureItem(id=item.file_id, name=item.name, url=f"{files}/{item.file_id}")
             for item in details.pictures
         ],
+        files=brought,
         thinking=message.thinking if with_thinking else None,
         thinking_seconds=details.thinking_ms / 1000 if details.thinking_ms else None,
+        rating=message.feedback,
+        rating_reason=message.feedback_reason,
+        rating_comment=message.feedback_comment,
         parent=message.parent_seq or None,
         versions=list(versions.get(message.seq, ())),
         shown=not message.superseded,

@@ -22,6 +22,7 @@ from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.shares import ShareService
 from cmw_agent.core.errors import NotFoundError
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from memory.share_records import Share
 
 Shared = Annotated[
@@ -33,7 +34,7 @@ Shared = Annotated[
 class NoSharesError(NotFoundError):
     """The settings allow no shares."""
 
-    sentence = "There are no shared chats here."
+    sentence = wording("There are no shared chats here.")
 
 
 class RestShares:

@@ -1,4 +1,4 @@
-"""REST: versions of messages: answer again, edit, show a version, fork.
+"""REST: what is done with single messages: answer again, edit, show a version, fork, rate.
 
 All are of a session's open conversation; its messages are named by their seqs.
 """
@@ -35,22 +35,31 @@ from cmw_agent.channels.rest.messages import (
     problem_of,
     stop,
 )
-from cmw_agent.channels.rest.models import AnswerResponse, EditRequest, ForkCreated
+from cmw_agent.channels.rest.models import (
+    AnswerResponse,
+    EditRequest,
+    ForkCreated,
+    RatingRequest,
+)
 from cmw_agent.channels.rest.sessions import MAX_SEQ, Included
 from cmw_agent.chat.turn import TurnReader
 from cmw_agent.config.validators import ApiKey
+from cmw_agent.conversations.ratings import explanation_of
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.events import TurnEvent, TurnStarted
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language.request_language import request_language
+from cmw_agent.llm.visitor_keys import visitor_key
 from cmw_agent.observability.observers import request_id_of
 
 Seq = Annotated[int, Path(ge=1, le=MAX_SEQ - 1, description="The message's `seq`.")]
 
 
 class RestVersions:
-    """The routes of versions of messages.
+    """The routes of single messages and their versions.
 
     Args:
         lookup: Finds conversations.
@@ -80,6 +89,7 @@ class RestVersions:
         answering(f"{one}/edit", self.edit, summary="Edit a message")
         add(f"{one}/select", self.select, status_code=204, response_class=Response)
         add(f"{one}/fork", self.fork, status_code=201, response_model=ForkCreated)
+        add(f"{one}/rate", self.rate, status_code=204, response_class=Response)
         return router
 
     async def retry(
@@ -105,6 +115,7 @@ class RestVersions:
             session,
             key=idempotency_key or secrets.token_hex(16),
             seq=seq,
+            visitor_key=visitor_key(request.headers, self._services.settings),
             request_id=request_id_of(request.scope),
         )
         return await answered(
@@ -112,7 +123,11 @@ class RestVersions:
             turn,
             partial(_wait_until_begun, turn, question_seq),
             {"session_id": session_id},
-            Shape(files_url(agent_id, session_id), with_thinking="thinking" in include),
+            Shape(
+                files_url(request, agent_id, session_id),
+                with_thinking="thinking" in include,
+                language=request_language(request.scope),
+            ),
             is_named=idempotency_key is not None,
         )
 
@@ -135,7 +150,9 @@ class RestVersions:
         session = await self._session(agent_id, session_id, request, holder)
         # Before a command is run: an edit of a message that does not exist is not found.
         await self._question_seq(session, seq)
-        reply = await self._callers.run_control_command(session.principal, body.message)
+        reply = await self._callers.run_control_command(
+            session.principal, body.message, request_language(request.scope)
+        )
         if reply is not None:
             is_streamed = EVENTS in request.headers.get("accept", "")
             return control_response(reply, fields, is_streamed=is_streamed)
@@ -144,6 +161,7 @@ class RestVersions:
             key=idempotency_key or secrets.token_hex(16),
             text=body.message,
             seq=seq,
+            visitor_key=visitor_key(request.headers, self._services.settings),
             request_id=request_id_of(request.scope),
         )
         is_named = idempotency_key is not None
@@ -152,7 +170,11 @@ class RestVersions:
             turn,
             partial(self._rest.wait_until_begun, session, turn, is_named=is_named),
             fields,
-            Shape(files_url(agent_id, session_id), with_thinking="thinking" in body.include),
+            Shape(
+                files_url(request, agent_id, session_id),
+                with_thinking="thinking" in body.include,
+                language=request_language(request.scope),
+            ),
             is_named=is_named,
         )
 
@@ -167,6 +189,23 @@ class RestVersions:
         principal = self._principal(agent_id, session_id, holder)
         stored = await self._lookup.conversation(principal)
         await self._services.history.select_version(principal, stored.conversation_id, seq)
+        return Response(status_code=204)
+
+    async def rate(
+        self,
+        agent_id: str,
+        session_id: str,
+        seq: Seq,
+        body: RatingRequest,
+        holder: ApiKeyHolder,
+    ) -> Response:
+        """Rate an answer, with a reason and a comment, or take its rating back."""
+        explanation = explanation_of(body.rating, body.reason, sanitize_json(body.comment))
+        principal = self._principal(agent_id, session_id, holder)
+        stored = await self._lookup.conversation(principal)
+        await self._services.history.rate(
+            principal, stored.conversation_id, seq, body.rating, explanation
+        )
         return Response(status_code=204)
 
     async def fork(

@@ -26,12 +26,14 @@ from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.retry import retry
 from cmw_agent.core.sources import source_lines
+from cmw_agent.files.notes import sentence_of
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, languages, wording
 from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.runtime.runtime import Runtime
 from memory.queues.inbox import InboxMessage, NewInboxMessage
-from memory.records import utcnow
+from memory.records import StoredFile, utcnow
 
 CHANNEL = "whatsapp"
 TRIES, BUSY_SECONDS = 12, 2.0  # where there is no room, or another process holds the conversation
@@ -39,13 +41,13 @@ NO_ROOM = (OverloadedError,)
 BUSY = (ConversationInUseError, OverloadedError, ServiceUnavailableError)
 TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
 NAMES: Mapping[MessageKind, str] = {
-    "image": "picture",
-    "audio": "recording",
-    "document": "document",
+    "image": wording("picture"),
+    "audio": wording("recording"),
+    "document": wording("document"),
 }
-INTERRUPTED = "_The answer was interrupted; please ask again._"
-SILENT = "(I have no answer to that.)"
-ALONE = "Please write to me alone to connect an account."
+INTERRUPTED = wording("_The answer was interrupted; please ask again._")
+SILENT = wording("(I have no answer to that.)")
+ALONE = wording("Please write to me alone to connect an account.")
 
 
 class TurnNotStartedError(Exception):
@@ -109,12 +111,17 @@ class WhatsAppAnswerer:
                 await self._services.chat.admit(principal, None)
                 text = await self._answer(message, incoming, principal, progress, can_ask=can_ask)
             except RateLimitError as error:
-                return await self._rate_limited(principal, error)
+                return await self._rate_limited(principal, error, self._language_of(incoming))
             except UserError as error:
-                return str(error)
+                return error.text(self._language_of(incoming))
         return await off_loop(
-            PARSER_WORK * len(text), private if incoming.is_group else alone, text
+            PARSER_WORK * len(text),
+            partial(private, language=self._language_of(incoming)) if incoming.is_group else alone,
+            text,
         )
+
+    def _language_of(self, incoming: InboundMessage) -> Language:
+        return languages().of(incoming.language or self._services.settings.language)
 
     async def _answer(
         self,
@@ -125,13 +132,16 @@ class WhatsAppAnswerer:
         *,
         can_ask: bool,
     ) -> str:
+        language = self._language_of(incoming)
         if incoming.kind == "text":
-            control_reply = await self._callers.run_control_command(principal, incoming.text)
+            control_reply = await self._callers.run_control_command(
+                principal, incoming.text, language
+            )
             if control_reply is not None:
                 return control_reply
             if incoming.is_group and _asks_for_link(incoming.text):
-                return ALONE
-        files = await self._upload(message, incoming, principal)
+                return language.translate(ALONE)
+        file = await self._upload(message, incoming, principal)
         agent_id = self._services.settings.whatsapp_agent
         caller = Caller(
             principal,
@@ -141,28 +151,30 @@ class WhatsAppAnswerer:
             SessionOrigin(recipient=f"{incoming.via} {incoming.chat}"),
             origin=str(message.payload.get("origin", "")),
             can_ask=can_ask,
+            language=language,
         )
         session = await self._callers.session(principal, caller)
-        text = incoming.text.strip() or f"({NAMES.get(incoming.kind, 'message')})"
+        text = incoming.text.strip() or f"({language.gettext(NAMES.get(incoming.kind, 'message'))})"
+        files = () if file is None else (file.file_id,)
         turn, first = await self._begin(session, text, message.message_id, files)
         progress.has_begun, progress.turn = True, turn
         result = await self._run(turn, first, principal, caller.conversation_id, incoming)
-        return _text_of(result)
+        return "\n\n".join(filter(None, (_text_of(result, language), _note_of(file, language))))
 
     async def _upload(
         self, message: InboxMessage, incoming: InboundMessage, principal: Principal
-    ) -> tuple[str, ...]:
+    ) -> StoredFile | None:
         if incoming.kind == "text":
-            return ()
+            return None
         name = incoming.filename or NAMES.get(incoming.kind, "file")
-        add, media_id = self._services.files.add, incoming.media_id
+        add, has_media_id = self._services.files.add, bool(incoming.media_id)
 
-        async def upload() -> str:
-            body = self._client.media(media_id) if media_id else self._inline_media(message)
+        async def upload() -> StoredFile:
+            body = self._client.media(incoming) if has_media_id else self._inline_media(message)
             async with contextlib.aclosing(body):
-                return (await add(principal, name, incoming.media_type, body)).file_id
+                return await add(principal, name, incoming.media_type, body)
 
-        return (await retry(upload, tries=TRIES, pause_after=partial(_pause_after, NO_ROOM)),)
+        return await retry(upload, tries=TRIES, pause_after=partial(_pause_after, NO_ROOM))
 
     async def _inline_media(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
         """Yield the bytes that came with a message, loaded now and not kept in memory."""
@@ -205,12 +217,14 @@ class WhatsAppAnswerer:
                 await asyncio.wait([asking])
         return result
 
-    async def _rate_limited(self, principal: Principal, error: RateLimitError) -> str:
+    async def _rate_limited(
+        self, principal: Principal, error: RateLimitError, language: Language
+    ) -> str:
         """Say that there were too many messages, once in a minute."""
         minute = str(int(utcnow().timestamp()) // 60)
         marker = NewInboxMessage(digest("limit", principal.id, minute), {})
         arrival = await self._services.inbox.answered(principal.id, marker)
-        return error.sentence if arrival == "new" else ""
+        return error.sentence_in(language) if arrival == "new" else ""
 
     @contextlib.asynccontextmanager
     async def _typing(self, incoming: InboundMessage) -> AsyncIterator[None]:
@@ -218,10 +232,7 @@ class WhatsAppAnswerer:
         task = asyncio.create_task(self._type(incoming, is_shown), name="whatsapp-typing")
         try:
             yield
-            if incoming.via == "cloud":
-                await (
-                    is_shown.wait()
-                )  # it marks the message as read, also one that is soon answered
+            await is_shown.wait()  # as read, also where the answer comes at once
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -229,13 +240,15 @@ class WhatsAppAnswerer:
     async def _type(self, incoming: InboundMessage, is_shown: asyncio.Event) -> None:
         way, chat, message_id = incoming.via, incoming.chat, incoming.message_id
         try:
+            await self._client.mark_read(incoming)
+            if way == "bridge":
+                is_shown.set()
             while True:
-                try:
-                    await self._client.typing(way, chat, message_id, on=True)
-                finally:
-                    is_shown.set()
+                await self._client.typing(way, chat, message_id, on=True)
+                is_shown.set()
                 await asyncio.sleep(TYPING_SECONDS)
         finally:
+            is_shown.set()
             await self._client.typing(way, chat, message_id, on=False)
 
 
@@ -258,7 +271,7 @@ def alone(markdown: str) -> str:
     return unlinked(whatsapp(unlinked(markdown)[0]))[0]
 
 
-def private(markdown: str) -> str:
+def private(markdown: str, *, language: Language) -> str:
     """Return a text for a group in WhatsApp's form, without links that connect an account.
 
     Another member who followed one would connect their account for the person whom it is for.
@@ -266,13 +279,19 @@ def private(markdown: str) -> str:
     text, count = unoffered(markdown)
     # again, since what goes with Markdown's signs may have stood within a link
     formatted, more = unoffered(whatsapp(text))
-    return f"{formatted}\n\n{ALONE}".strip() if count or more else formatted
+    return f"{formatted}\n\n{language.translate(ALONE)}".strip() if count or more else formatted
 
 
-def _text_of(result: TurnResult) -> str:
+def _note_of(file: StoredFile | None, language: Language) -> str | None:
+    """Return what the sender must know of a file, as Markdown."""
+    note = None if file is None else sentence_of(file.notes)
+    return f"_{language.translate(note)}_" if note else None
+
+
+def _text_of(result: TurnResult, language: Language) -> str:
     """Return a turn's result as Markdown."""
     if (failure := result.failure) is not None:
-        return str(failure)
+        return failure.text(language)
     text = result.text
     parts = [text.strip()]
     for tool in result.tools:
@@ -281,10 +300,10 @@ def _text_of(result: TurnResult) -> str:
             parts.append(str(link))
     parts.append("\n".join(source_lines(result.answer.sources)))
     if result.answer.stored_pictures:
-        parts.append(f"_{UNSEEN}_")
+        parts.append(f"_{language.translate(UNSEEN)}_")
     finished = result.finished
     sentence = finished.sentence if finished is not None else None
     if sentence is None and (finished is None or finished.outcome == "interrupted"):
         sentence = INTERRUPTED
-    parts.append(sentence or "")
-    return "\n\n".join(part for part in parts if part) or SILENT
+    parts.append(language.translate(sentence or ""))
+    return "\n\n".join(part for part in parts if part) or language.translate(SILENT)

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from cmw_agent.channels.whatsapp.formatting import FENCE
-from cmw_agent.tools.approvals import PendingApproval
+from cmw_agent.language import Language
+from cmw_agent.tools.approvals import PendingApproval, question_of
 
 MAX_SHOWN = 12_000  # characters of a call
 NAME_CHARS = 200
@@ -22,11 +23,12 @@ class ApprovalNotShowableError(Exception):
     """A call cannot be shown as a whole, so that nobody can approve it."""
 
 
-def question(approval: PendingApproval, code: str = "") -> list[str]:
+def question(approval: PendingApproval, language: Language, code: str = "") -> list[str]:
     """Return the messages that ask the owner about a call.
 
     Args:
         approval: The call.
+        language: The language to ask in; the answer is understood in each.
         code: What the answer must name beside yes or no; none where it is empty.
 
     Raises:
@@ -41,18 +43,41 @@ def question(approval: PendingApproval, code: str = "") -> list[str]:
         raise ApprovalNotShowableError from None
     if len(name) > NAME_CHARS or sum(len(line) + 1 for line in lines) > MAX_SHOWN:
         raise ApprovalNotShowableError
+    if (stored := question_of(approval)) is not None:
+        return [_question_text(stored, language, code)]
     code_suffix = f" {code}" if code else ""
-    end = f"\n\nReply *yes{code_suffix}* or *no{code_suffix}*."
+    yes, no = (
+        f"*{word}{code_suffix}*" for word in (language.gettext("yes"), language.gettext("no"))
+    )
+    reply = language.gettext("Reply {yes} or {no}.", yes=yes, no=no)
+    end = f"\n\n{reply}"
+    if approval.account is not None:
+        account = f"`{_written(approval.account)[1:-1]}`"
+        used = language.gettext("It would use the account {account}.", account=account)
+        end = f"\n{used}{end}"
     blocks = list(_blocks(lines))
     if not blocks:
-        return [f"I would like to run `{name}`.{end}"]
+        return [language.gettext("I would like to run {name}.", name=f"`{name}`") + end]
     count = len(blocks)
     parts = []
     for number, block in enumerate(blocks, 1):
-        position = f" ({number} of {count})" if count > 1 else ""
-        parts.append(f"I would like to run `{name}` with{position}:\n{FENCE}\n{block}\n{FENCE}")
+        position = ""
+        if count > 1:
+            position = language.gettext(" ({number} of {count})", number=number, count=count)
+        intro = language.gettext(
+            "I would like to run {name} with{position}:", name=f"`{name}`", position=position
+        )
+        parts.append(f"{intro}\n{FENCE}\n{block}\n{FENCE}")
     parts[-1] += end
     return parts
+
+
+def _question_text(text: str, language: Language, code: str) -> str:
+    """Return the message with an agent's question, and how to answer it."""
+    reply = language.gettext("Reply with your answer.")
+    if code:
+        reply = language.gettext("Reply with {code} and your answer.", code=f"*{code}*")
+    return f"{text}\n\n{reply}"
 
 
 def _blocks(lines: list[str]) -> Iterator[str]:

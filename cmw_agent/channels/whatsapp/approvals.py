@@ -19,8 +19,15 @@ from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.core.errors import NotFoundError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, languages, wording
 from cmw_agent.runtime.runtime import Runtime
-from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
+from cmw_agent.tools.approvals import (
+    ANSWER,
+    ApprovalOutcome,
+    Decision,
+    PendingApproval,
+    question_of,
+)
 from memory.errors import InvalidTextError, StoreError
 from memory.queues.inbox import NewInboxMessage
 from memory.queues.outbox import NewSend
@@ -33,15 +40,15 @@ PENDING_SECONDS = 0.2  # for the next call of a turn that has asked already
 MAX_WAITING = 256  # people of this process who are being asked
 LATE_SECONDS = 300  # after the end of a question, in which a late answer may be meant for it
 LETTERS, DIGITS = "abcdefghjkmnpqrstuvwxyz", "23456789"  # without those that look alike
-TOO_LONG = (
+TOO_LONG = wording(
     "One of my steps needed your approval, but it is too long to be shown here as a whole; so it "
     "was denied."
 )
-FULL = (
+FULL = wording(
     "One of my steps needed your approval, but too many people are being asked right now; so it "
     "was denied. Please try again later."
 )
-FAILED = "One of my steps needed your approval, but I could not ask you; so it was denied."
+FAILED = wording("One of my steps needed your approval, but I could not ask you; so it was denied.")
 YES = frozenset({"yes", "y", "ok", "okay", "approve", "approved", "1", "да", "ja", "👍"})
 NO = frozenset({"no", "n", "deny", "denied", "cancel", "stop", "2", "нет", "nein", "👎"})
 
@@ -90,6 +97,9 @@ class ApprovalPrompts:
         self._max_waiting = max_waiting
         self._waiting: set[str] = set()
 
+    def _language_of(self, incoming: InboundMessage) -> Language:
+        return languages().of(incoming.language or self._services.settings.language)
+
     def is_waiting(self, owner: str) -> bool:
         """Whether this owner is being asked, so that their turn does nothing meanwhile."""
         return owner in self._waiting
@@ -111,12 +121,11 @@ class ApprovalPrompts:
             if approval is None:
                 await wait_for_signal(event, PENDING_SECONDS)
                 continue
-            outcome = await self._decide(principal, conversation, incoming, approval)
+            decision = await self._decide(principal, conversation, incoming, approval)
             settled.append(approval)
-            if outcome is None:
+            if decision is None:
                 continue
             with contextlib.suppress(NotFoundError):  # its time was up
-                decision = Decision(outcome, dict(approval.arguments))
                 approvals.settle(principal.id, conversation, approval.approval_id, decision)
 
     async def _decide(
@@ -125,12 +134,12 @@ class ApprovalPrompts:
         conversation: str,
         incoming: InboundMessage,
         approval: PendingApproval,
-    ) -> ApprovalOutcome | None:
+    ) -> Decision | None:
         """Return what becomes of a call; None where its time is up."""
-        owner = principal.id
+        owner, denied = principal.id, Decision("denied", dict(approval.arguments))
         if owner in self._waiting or len(self._waiting) >= self._max_waiting:
             await self._tell(principal, incoming, FULL)
-            return "denied"
+            return denied
         self._waiting.add(owner)
         try:
             return await self._wait_for_decision(principal, conversation, incoming, approval)
@@ -145,7 +154,7 @@ class ApprovalPrompts:
         finally:
             self._waiting.discard(owner)
         await self._tell(principal, incoming, sentence)
-        return "denied"
+        return denied
 
     async def _wait_for_decision(
         self,
@@ -153,9 +162,10 @@ class ApprovalPrompts:
         conversation: str,
         incoming: InboundMessage,
         approval: PendingApproval,
-    ) -> ApprovalOutcome | None:
+    ) -> Decision | None:
         new_code = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
-        question(approval, new_code)  # before the first query
+        language = self._language_of(incoming)
+        question(approval, language, new_code)  # before the first query
         name, send_ids = _question_id(), list[str]()
         code: str | None = None
         since: datetime | None = None
@@ -166,11 +176,13 @@ class ApprovalPrompts:
                     code = new_code if await self._needs_code(principal, incoming) else ""
                 # stored twice, it is the same
                 send_ids = send_ids or await self._send(
-                    principal, incoming, name, question(approval, code)
+                    principal, incoming, name, question(approval, language, code)
                 )
                 since = since or await self._sent_since(principal, send_ids)
-                if since and (decision := await self._find_decision(principal, since, code)):
-                    return decision
+                if since:
+                    found = await self._find_decision(principal, since, code, approval)
+                    if found is not None:
+                        return found
             except InvalidTextError:
                 raise
             except StoreError:
@@ -195,7 +207,12 @@ class ApprovalPrompts:
 
     async def _tell(self, principal: Principal, incoming: InboundMessage, sentence: str) -> None:
         try:
-            await self._send(principal, incoming, _question_id(), [sentence])
+            await self._send(
+                principal,
+                incoming,
+                _question_id(),
+                [self._language_of(incoming).translate(sentence)],
+            )
         except StoreError:
             log.warning("a denial could not be told", owner=principal.log_name)
 
@@ -226,19 +243,34 @@ class ApprovalPrompts:
         return max(ends) if len(ends) == len(send_ids) else None
 
     async def _find_decision(
-        self, principal: Principal, since: datetime, code: str
-    ) -> ApprovalOutcome | None:
+        self, principal: Principal, since: datetime, code: str, approval: PendingApproval
+    ) -> Decision | None:
         inbox = self._services.inbox
         for message in await inbox.waiting(principal.id, since):
-            answer = decision_of(message.payload.get("text"), code)
-            if answer is not None and await inbox.take(principal.id, message.message_id):
-                return answer
+            decision = read_decision(approval, message.payload.get("text"), code)
+            if decision is not None and await inbox.take(principal.id, message.message_id):
+                return decision
         return None
 
 
 def _question_id() -> str:
     """Return a random id for a question."""
     return f"q.{secrets.token_hex(16)}"
+
+
+def read_decision(approval: PendingApproval, text: object, code: str) -> Decision | None:
+    """Return the decision that a message is; None where it is none.
+
+    Any text answers an agent's question; with a code, one that begins with it.
+    """
+    if question_of(approval) is None:
+        outcome = decision_of(text, code)
+        return Decision(outcome, dict(approval.arguments)) if outcome is not None else None
+    given = text.strip() if isinstance(text, str) else ""
+    if code:
+        first, _, rest = given.partition(" ")
+        given = rest.strip() if first.lower().strip(".,:!*_/") == code else ""
+    return Decision("approved", {**approval.arguments, ANSWER: given}) if given else None
 
 
 def decision_of(text: object, code: str = "") -> ApprovalOutcome | None:

@@ -1,52 +1,42 @@
-"""WhatsAppClient: sends by a WPPConnect bridge or by Meta's Cloud API, and fetches media.
+"""WhatsAppClient: sends by a bridge or by Meta's Cloud API, and fetches media.
 
-- The bridge: ``POST /send/text`` `{"chatId", "message"}`, ``POST /typing/start|stop`` `{"chatId"}`,
-  ``GET /health``, each with ``Authorization: Bearer`` where it asks for a token.
-- The Cloud API (https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages):
-  ``POST /{number}/messages``, and ``GET /{media}`` for where a file is fetched.
+What a bridge expects is in `cmw_agent.channels.whatsapp.bridges`. The Cloud API
+(https://developers.facebook.com/documentation/business-messaging/whatsapp/reference) has
+``POST /{number}/messages``, and ``GET /{media}`` for where a file is fetched.
 """
 
 import asyncio
+import base64
+import binascii
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import orjson
 from pydantic import SecretStr
 
+from cmw_agent.channels.whatsapp.bridges.bridge import Call, MediaSource
+from cmw_agent.channels.whatsapp.bridges.choice import bridge_of
+from cmw_agent.channels.whatsapp.cloud_webhook import USER_ID
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, fields_of, items_of
+from cmw_agent.channels.whatsapp.public_resolver import PublicResolver
+from cmw_agent.channels.whatsapp.requests import (
+    MAX_BYTES,
+    MEDIA_SECONDS,
+    JsonRequests,
+    SendError,
+    too_large,
+    unfetched,
+)
+from cmw_agent.channels.whatsapp.templates import TEMPLATE, template_body
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
-from cmw_agent.core.errors import InvalidMessageError, ServiceUnavailableError, UserError
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.public_addresses import may_be_public
 
-CONNECT_SECONDS, SEND_SECONDS = 10.0, 30.0
 TYPING_SECONDS, HEALTH_SECONDS = 2.0, 3.0
-MEDIA_SECONDS = 60.0
 MEDIA_HOST = "lookaside.fbsbx.com"  # where Meta keeps files
-MAX_BYTES = 262_144  # of an answer that is no file
-RETRIED = frozenset({408, 425, 429})  # beside all from 500 on
-
-
-class SendError(Exception):
-    """A text was not sent, or perhaps was.
-
-    Args:
-        kind: A fixed word; no part of the text.
-        may_retry: Whether it may be sent again: it never went out, or the other side has refused
-            it for now and so, by HTTP, not passed it on.
-        is_known: Whether it certainly did not arrive.
-        retry_after: Seconds that the other side asks for.
-    """
-
-    def __init__(
-        self, kind: str, *, may_retry: bool, is_known: bool = True, retry_after: float = 0
-    ) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.may_retry = may_retry
-        self.is_known = is_known
-        self.retry_after = retry_after
+BASE64 = 4 / 3
 
 
 class WhatsAppClient:
@@ -65,22 +55,33 @@ class WhatsAppClient:
         *,
         media_seconds: float = MEDIA_SECONDS,
     ) -> None:
-        self._client = client
         self._settings = settings
-        self._bridge = (settings.whatsapp_bridge_url or "").rstrip("/")
+        self._bridge = bridge_of(settings)
+        self._address = (settings.whatsapp_bridge_url or "").rstrip("/")
         self._graph = settings.whatsapp_graph_url.rstrip("/")
         self._number = settings.whatsapp_phone_number_id
         self._max_file_bytes = settings.max_file_bytes
-        self._media_seconds = media_seconds
+        self._requests = JsonRequests(
+            client, max_file_bytes=settings.max_file_bytes, media_seconds=media_seconds
+        )
+        self.media_failures = 0
 
     def can_send(self, kind: str) -> bool:
-        """Whether there is a way out of this kind, `bridge` or `cloud`."""
+        """Whether there is a way out of this kind, `bridge`, `cloud` or a template's."""
         if kind == "bridge":
-            return bool(self._bridge)
+            return bool(self._address)
+        if kind == TEMPLATE and self._settings.whatsapp_template is None:
+            return False
         return self._settings.whatsapp_access_token is not None and self._number is not None
 
-    async def send(self, kind: str, recipient: str, text: str) -> None:
-        """Send a text, which has at most WhatsApp's length.
+    async def send(self, kind: str, recipient: str, text: str, reference: str = "") -> str:
+        """Send a text, which has at most WhatsApp's length; return its id at WhatsApp, if known.
+
+        Args:
+            kind: The way out: `bridge`, `cloud`, or `cloud_template` for the operator's template.
+            recipient: Who is to get it, as that way names people and groups.
+            text: The text, or the template's parameter.
+            reference: What Meta's later words about it are to name.
 
         Raises:
             SendError: It did not go out, or perhaps did.
@@ -88,171 +89,178 @@ class WhatsAppClient:
         if not self.can_send(kind):
             raise SendError("not_configured", may_retry=False)
         if kind == "bridge":
-            body: dict[str, Any] = {"chatId": recipient, "message": text}
-            await self._post(f"{self._bridge}/send/text", body, self._bridge_headers())
-            return
-        is_group = not recipient.isdigit()
-        body = {
-            "messaging_product": "whatsapp",
-            "recipient_type": "group" if is_group else "individual",
-            "to": recipient,
-            "type": "text",
-            "text": {"preview_url": False, "body": text},
-        }
-        await self._post(self._messages(), body, self._cloud_headers())
+            return self._bridge.sent_id(await self._call(self._bridge.text(recipient, text)))
+        body = _cloud_body(recipient, reference)
+        if kind == TEMPLATE:
+            body |= template_body(self._settings, text)
+        else:
+            body |= {"type": "text", "text": {"preview_url": False, "body": text}}
+        answer = await self._requests.post(self._messages(), body, self._cloud_headers())
+        sent = items_of(answer.get("messages"))
+        return str(fields_of(sent[0] if sent else None).get("id") or "")
+
+    async def mark_read(self, incoming: InboundMessage) -> None:
+        """Mark a message as read at a bridge; what fails here is no matter."""
+        if incoming.via == "bridge":
+            await self._show(self._bridge.mark_read(incoming.chat, incoming.message_id))
 
     async def typing(self, kind: str, chat: str, message_id: str, *, on: bool) -> None:
         """Show, or hide, that an answer is being written; what fails here is no matter."""
-        body: dict[str, Any]
-        if kind == "bridge" and self._bridge:
-            url = f"{self._bridge}/typing/{'start' if on else 'stop'}"
-            body, headers = {"chatId": chat}, self._bridge_headers()
+        if kind == "bridge":
+            await self._show(self._bridge.typing(chat, on=on))
         elif kind == "cloud" and on and self.can_send("cloud"):
             # also marks the message as read; it ends with the answer, or by itself
-            url, headers = self._messages(), self._cloud_headers()
             body = {"messaging_product": "whatsapp", "status": "read", "message_id": message_id}
-            body["typing_indicator"] = {"type": "text"}
-        else:
-            return
-        with contextlib.suppress(SendError):
-            await self._post(url, body, headers, seconds=TYPING_SECONDS)
+            shown = body | {"typing_indicator": {"type": "text"}}
+            with contextlib.suppress(SendError):
+                await self._requests.post(
+                    self._messages(), shown, self._cloud_headers(), seconds=TYPING_SECONDS
+                )
 
-    async def media(self, media_id: str) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file that the Cloud API keeps, no more than a file may have.
+    async def media(self, incoming: InboundMessage) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a message's file, no more than a file may have.
 
         Raises:
             UserError: It cannot be fetched, or is too large.
         """
-        # around each wait for Meta, and never around a `yield`: it would cancel the reader
-        deadline = asyncio.get_running_loop().time() + self._media_seconds
+        body = self._cloud_media(incoming.media_id)
+        if incoming.via == "bridge":
+            body = self._bridge_media(self._bridge.media(incoming.media_id))
         try:
-            async with asyncio.timeout_at(deadline):
-                response = await self._get(await self._media_url(media_id), self._cloud_headers())
-            async with response:
-                if response.status != 200:
-                    raise _unfetched()
-                size = 0
-                while True:
-                    async with asyncio.timeout_at(deadline):
-                        part = await response.content.read(CHUNK_BYTES)
-                    if not part:
-                        return
-                    size += len(part)
-                    if size > self._max_file_bytes:
-                        raise too_large(self._max_file_bytes)
+            async with contextlib.aclosing(body):
+                async for part in body:
                     yield part
-        except (aiohttp.ClientError, TimeoutError, SendError, BodyTooLargeError):
-            raise _unfetched() from None
-
-    async def _media_url(self, media_id: str) -> str:
-        """Return where a file is; raises UserError and what aiohttp does."""
-        address = f"{self._graph}/{quote(media_id, safe='')}"
-        async with self._get(address, self._cloud_headers()) as response:
-            parts = response.content.iter_chunked(CHUNK_BYTES)
-            fields = _json(await read_bounded(parts, MAX_BYTES))
-        url = str(fields.get("url", "")) if response.status == 200 else ""
-        if not self._is_meta(url):
-            raise _unfetched()
-        return url
+        except UserError:
+            self.media_failures += 1
+            raise
 
     async def health(self) -> bool | None:
-        """Whether the bridge is well; None where there is none."""
-        if not self._bridge:
+        """Whether the bridge is connected; None where there is none."""
+        if not self._address:
             return None
-        headers = self._bridge_headers()
-        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
+        url = self._address + self._bridge.health().path
+        answer = await self._requests.get(url, self._bridge.headers(), seconds=HEALTH_SECONDS)
+        return answer is not None and self._bridge.is_connected(answer)
+
+    async def _cloud_media(self, media_id: str) -> AsyncGenerator[bytes, None]:
+        address = f"{self._graph}/{quote(media_id, safe='')}"
+        headers = self._cloud_headers()
+        found = await self._requests.json(address, headers, body=None, max_bytes=MAX_BYTES)
+        url = str(found.get("url", ""))
+        if not self._is_meta(url):
+            raise unfetched()
+        async with contextlib.aclosing(self._requests.stream(url, headers)) as body:
+            async for part in body:
+                yield part
+
+    async def _bridge_media(self, source: MediaSource | None) -> AsyncGenerator[bytes, None]:
+        if source is None:
+            raise unfetched()
+        url = self._address + source.location if source.is_own else source.location
+        if source.form == "base64":
+            yield await self._decoded(url, source)
+            return
+        if source.form == "link":
+            headers = self._bridge.headers()
+            found = await self._requests.json(url, headers, body=None, max_bytes=MAX_BYTES)
+            url = str(found.get("url", ""))
+        async with contextlib.aclosing(self._linked(url)) as body:
+            async for part in body:
+                yield part
+
+    async def _decoded(self, url: str, source: MediaSource) -> bytes:
+        found: Any = await self._requests.json(
+            url,
+            self._bridge.headers(),
+            body=source.body,
+            max_bytes=int(self._max_file_bytes * BASE64) + MAX_BYTES,
+        )
+        for name in source.names:
+            found = fields_of(found).get(name)
+        if not isinstance(found, str) or not found:
+            raise unfetched()
+        coded = found.partition(",")[2] if found.startswith("data:") else found
         try:
-            async with self._get(f"{self._bridge}/health", headers, timeout=timeout) as response:
-                return bool(response.status == 200)
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+            data = await asyncio.to_thread(base64.b64decode, coded, validate=True)
+        except (binascii.Error, ValueError):
+            raise unfetched() from None
+        if len(data) > self._max_file_bytes:
+            raise too_large(self._max_file_bytes)
+        return data
+
+    async def _linked(self, url: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file at a URL: the bridge gets its token, other hosts must be public."""
+        if self._address and _split(url) == _split(self._address):
+            async with contextlib.aclosing(
+                self._requests.stream(url, self._bridge.headers())
+            ) as body:
+                async for part in body:
+                    yield part
+            return
+        parts = _split(url)
+        if parts is None or not may_be_public(parts[1]):
+            raise unfetched()
+        connector = aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False)
+        # a session of its own, without the environment's proxy: that one would resolve by itself
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            ) as public,
+            contextlib.aclosing(self._requests.stream(url, {}, public)) as body,
+        ):
+            async for part in body:
+                yield part
+
+    async def _call(self, call: Call, *, seconds: float | None = None) -> dict[str, Any]:
+        url, headers = self._address + call.path, self._bridge.headers()
+        if seconds is None:
+            return await self._requests.post(url, call.body or {}, headers)
+        return await self._requests.post(url, call.body or {}, headers, seconds=seconds)
+
+    async def _show(self, call: Call | None) -> None:
+        if call is not None and self._address:
+            with contextlib.suppress(SendError):
+                await self._call(call, seconds=TYPING_SECONDS)
 
     def _is_meta(self, url: str) -> bool:
         """Whether an address is one that may get the token: Meta's alone, and encrypted."""
-        try:
-            parts, graph = urlsplit(url), urlsplit(self._graph)
-            host, own_host = (parts.hostname, parts.port), (graph.hostname, graph.port)
-        except ValueError:
+        found = _split(url)
+        if found is None:
             return False
-        if parts.username is not None or parts.password is not None:
-            return False
-        if host == own_host and parts.scheme == graph.scheme:
-            return True
-        return parts.scheme == "https" and host in ((MEDIA_HOST, None), (MEDIA_HOST, 443))
-
-    def _get(
-        self, url: str, headers: Mapping[str, str], *, timeout: aiohttp.ClientTimeout | None = None
-    ) -> Any:
-        limits = timeout or aiohttp.ClientTimeout(
-            total=MEDIA_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=SEND_SECONDS
-        )
-        return self._client.get(url, headers=headers, timeout=limits, allow_redirects=False)
-
-    async def _post(
-        self,
-        url: str,
-        body: dict[str, Any],
-        headers: Mapping[str, str],
-        *,
-        seconds: float = SEND_SECONDS,
-    ) -> None:
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
-        sent = orjson.dumps(body)
-        headers = {**headers, "content-type": "application/json"}
-        try:
-            async with self._client.post(
-                url, data=sent, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                # what it says is of no use, and may be anything
-                _check(response)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise SendError("unreachable", may_retry=True) from error
-        except TimeoutError as error:
-            raise SendError("timeout", may_retry=False, is_known=False) from error
-        except aiohttp.ClientError as error:
-            raise SendError("cut", may_retry=False, is_known=False) from error
+        hosts = (("https", MEDIA_HOST, None), ("https", MEDIA_HOST, 443), _split(self._graph))
+        return found in hosts
 
     def _messages(self) -> str:
         return f"{self._graph}/{quote(self._number or '', safe='')}/messages"
-
-    def _bridge_headers(self) -> dict[str, str]:
-        return _bearer(self._settings.whatsapp_bridge_token)
 
     def _cloud_headers(self) -> dict[str, str]:
         return _bearer(self._settings.whatsapp_access_token)
 
 
-def too_large(max_bytes: int) -> UserError:
-    """Return the error for a file that is too large."""
-    return InvalidMessageError(
-        f"This file is too large; at most {max_bytes / 1e6:.1f} MB are taken.", status=413
-    )
+def _cloud_body(recipient: str, reference: str) -> dict[str, Any]:
+    """Return the part of a message to Meta that says for whom it is."""
+    body: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual"}
+    if reference:
+        body["biz_opaque_callback_data"] = reference
+    if USER_ID.fullmatch(recipient):
+        return body | {"recipient": recipient}
+    if not recipient.isdigit():
+        body["recipient_type"] = "group"
+    return body | {"to": recipient}
+
+
+def _split(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port of an http address without user and password; None of others."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    has_user = parts.username is not None or parts.password is not None
+    if parts.scheme not in ("http", "https") or not host or has_user:
+        return None
+    return parts.scheme, host, port
 
 
 def _bearer(token: SecretStr | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token.get_secret_value()}"}
-
-
-def _check(response: aiohttp.ClientResponse) -> None:
-    if 200 <= response.status < 300:
-        return
-    retry_after = response.headers.get("retry-after", "")
-    raise SendError(
-        f"http_{response.status}",
-        may_retry=response.status in RETRIED or response.status >= 500,
-        retry_after=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0,
-    )
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _unfetched() -> UserError:
-    return ServiceUnavailableError(
-        "Your file could not be fetched from WhatsApp; please send it again."
-    )

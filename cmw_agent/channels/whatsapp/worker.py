@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from cmw_agent.channels.whatsapp.answering import Progress, TurnNotStartedError, WhatsAppAnswerer
@@ -19,6 +20,7 @@ from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
 from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, languages, wording
 from cmw_agent.runtime.runtime import Runtime
 from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, InboxState
@@ -30,11 +32,11 @@ AT_ONCE = 32  # messages of this process, beside those that wait for a decision
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 15.0
 END_SECONDS = 10.0  # in which what runs is to end with the process
-LOST = (
+LOST = wording(
     "I was interrupted while I worked on your last message. A part of it may be done; please "
     "look, and send it again if you still need it."
 )
-UNBEGUN = "I am about to restart and have not read your message; please send it again."
+UNBEGUN = wording("I am about to restart and have not read your message; please send it again.")
 
 
 class Worker:
@@ -64,6 +66,7 @@ class Worker:
         self._messages: dict[asyncio.Task[Any], tuple[InboxMessage, Progress]] = {}
         self._untouched: list[tuple[InboxMessage, bool]] = []
         self._sends: set[asyncio.Task[None]] = set()
+        self._language = languages().of(services.settings.language)
         self._clock = clock
         self._renewed = self._counted = clock()
 
@@ -108,7 +111,7 @@ class Worker:
             await self._sender.count()
             self._services.observer.messages_waiting(await inbox.backlog())
         own = [message for message, _ in self._messages.values()]
-        if lost := await inbox.mark_lost(notice, own):
+        if lost := await inbox.mark_lost(partial(notice, language=self._language), own):
             log.warning("messages were lost with a process that died", count=lost)
         await self._leave_untouched()
         is_waiting = self._answerer.is_waiting
@@ -174,7 +177,7 @@ class Worker:
             text = await self._answered(message, progress, can_ask=False)
             state = "done"
         except TurnNotStartedError:
-            text = UNBEGUN
+            text = self._language_of(message).translate(UNBEGUN)
         finally:
             await self._finish(message, state)
         return text
@@ -191,7 +194,11 @@ class Worker:
             log.error(  # noqa: TRY400 (its text is not for the log)
                 "message failed", error_id=user_error.error_id, cause=describe_exception(error)
             )
-            return str(user_error)
+            return user_error.text(self._language_of(message))
+
+    def _language_of(self, message: InboxMessage) -> Language:
+        incoming = InboundMessage.from_json(message.payload)
+        return languages().of(incoming.language or self._services.settings.language)
 
     async def _finish(
         self, message: InboxMessage, state: InboxState, sends: Sequence[NewSend] = ()
@@ -240,13 +247,17 @@ def replies(message: InboxMessage, text: str) -> Sequence[NewSend]:
     ]
 
 
-def notice(message: InboxMessage) -> Sequence[NewSend]:
-    """Return the sends for a message that a process that died has not answered."""
+def notice(message: InboxMessage, *, language: Language) -> Sequence[NewSend]:
+    """Return the sends for a message that a process that died has not answered.
+
+    They are in `language` where its sender has chosen none.
+    """
     if not message.payload or message.payload.get("inline"):
         return ()
     incoming = InboundMessage.from_json(message.payload)
     send_id = digest("lost", message.owner, message.message_id)
-    return [NewSend(send_id, incoming.chat, incoming.via, LOST)]
+    language = languages().of(incoming.language) if incoming.language else language
+    return [NewSend(send_id, incoming.chat, incoming.via, language.translate(LOST))]
 
 
 @contextlib.contextmanager

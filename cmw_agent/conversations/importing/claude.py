@@ -55,7 +55,8 @@ def _parent(message: dict[str, Any]) -> str | None:
 
 
 def _draft(message: dict[str, Any], notes: Notes) -> Draft | None:
-    role = ROLES.get(message.get("sender"))
+    sender = message.get("sender")
+    role = ROLES.get(sender) if isinstance(sender, str) else None
     if role is None:
         notes["system"] += 1
         return None

@@ -8,11 +8,13 @@ from typing import Any, get_args
 from cmw_agent.conversations.importing.records import ImportLimits, UnreadableError
 from memory.conversations.imports import ImportedHead, ImportMark, MessageToImport
 from memory.records import (
+    MAX_COMMENT_CHARS,
     AnswerDetails,
     Arrangement,
     ConversationOrigin,
     ConversationStatus,
     Feedback,
+    FeedbackReason,
     MessageStatus,
     PictureRecord,
     SourceRecord,
@@ -148,8 +150,14 @@ def _record(
         raise ValueError(role)
     status: MessageStatus = extras.get("status", "complete")
     feedback: Feedback | None = extras.get("feedback")
-    if status not in get_args(MessageStatus) or feedback not in (None, *get_args(Feedback)):
+    reason: FeedbackReason | None = extras.get("feedback_reason")
+    if (
+        status not in get_args(MessageStatus)
+        or feedback not in (None, *get_args(Feedback))
+        or reason not in (None, *get_args(FeedbackReason))
+    ):
         raise ValueError(status)
+    comment = extras.get("feedback_comment")
     return MessageToImport(
         "assistant",
         text,
@@ -160,6 +168,8 @@ def _record(
         tool_calls=[_tool_record(call) for call in extras.get("tool_calls", ())],
         finish_reason=extras.get("finish_reason"),
         feedback=feedback,
+        feedback_reason=reason,
+        feedback_comment=_text(comment, MAX_COMMENT_CHARS) if comment else None,
         details=_details(extras, stored),
         file_ids=[file.file_id for file in stored],
     )

@@ -15,7 +15,13 @@ from cmw_agent.conversations.importing.records import (
 from cmw_agent.conversations.importing.values import Notes
 from cmw_agent.core.finish_reasons import SENTENCES
 from cmw_agent.core.sanitize import large_integers_as_text, sanitize_json
-from memory.records import Feedback, MessageStatus, Role
+from memory.records import (
+    MAX_COMMENT_CHARS,
+    Feedback,
+    FeedbackReason,
+    MessageStatus,
+    Role,
+)
 
 MAX_THOUGHT_SECONDS = 86_400.0
 KEYS = frozenset({"messages", "title", "started_at"})
@@ -116,11 +122,22 @@ def _extras(item: dict[str, Any]) -> AnswerExtras:
             for source in values.records(item.get("sources"))
         ),
         feedback=feedback if feedback in get_args(Feedback) else None,
+        **_explanation(item, feedback),
         finish_reason=reason,
         note=note.strip() or None,
         switched_from=values.name(item.get("switched_from")),
         thinking_ms=thinking_ms,
     )
+
+
+def _explanation(item: dict[str, Any], feedback: Any) -> dict[str, Any]:
+    reason: Any = item.get("feedback_reason")
+    is_reason = feedback == "dislike" and reason in get_args(FeedbackReason)
+    comment = _clean(item.get("feedback_comment"))[:MAX_COMMENT_CHARS].strip()
+    return {
+        "feedback_reason": reason if is_reason else None,
+        "feedback_comment": comment or None if feedback in get_args(Feedback) else None,
+    }
 
 
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from memory.records import Feedback, MessageStatus, Role
+from memory.records import Feedback, FeedbackReason, MessageStatus, Role
 
 Source = Literal["own", "chatgpt", "claude", "open_webui"]
 SOURCE_NAMES: Mapping[Source, str] = MappingProxyType(
@@ -39,6 +39,8 @@ class AnswerExtras:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     sources: tuple[Mapping[str, str], ...] = ()
     feedback: Feedback | None = None
+    feedback_reason: FeedbackReason | None = None
+    feedback_comment: str | None = None
     finish_reason: str | None = None
     note: str | None = None
     switched_from: str | None = None

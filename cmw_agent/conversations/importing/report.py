@@ -7,80 +7,153 @@ from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.conversations.importing.records import SOURCE_NAMES, ImportLimits, Source
+from cmw_agent.language import Joined, Wording, joined, wording, wordings
 
 MAX_NAMED = 3  # titles of conversations, and names of files, in a sentence
 MAX_PROBLEMS = 100  # that the result lists
 TITLE_CHARS = 60
-# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not: 1 …".
-REASONS: Mapping[str, str] = MappingProxyType(
+# Why a conversation is not imported: by itself, and for a number of them.
+REASONS: Mapping[str, tuple[Wording, Wording]] = MappingProxyType(
     {
-        "long": "has a message longer than {message_chars:,} characters",
-        "long_answer": "has an answer longer than {answer_chars:,} characters",
-        "circle": "has messages that form a circle",
-        "empty": "has no messages",
-        "shape": "has a form that is not known",
-        "broken": "is broken JSON",
-        "large": "is larger than {conversation_megabytes:,} MB",
-        "deep": "is nested too deeply",
-        "many": "has more than {messages:,} messages",
-        "changed": "was deleted meanwhile",
-        "stored": "has a text that cannot be stored",
-    }
-)
-PLURALS: Mapping[str, str] = MappingProxyType({"has": "have", "is": "are", "was": "were"})
-# Why the rest of a file is not read.
-FAILURES: Mapping[str, str] = MappingProxyType(
-    {
-        "shape": "This file holds no conversations that can be read: it must be an export of this "
-        "app, ChatGPT, Claude or Open WebUI, as JSON or ZIP.",
-        "broken": "This file holds no JSON that can be read.",
-        "large": "The conversation in this file is larger than {conversation_megabytes:,} MB.",
-        "deep": "The JSON in this file is nested too deeply.",
-        "cut": "The file ends in the middle of its JSON.",
-        "archive": "The ZIP archive is damaged, or locked with a password.",
-        "entries": "The ZIP archive holds too many files.",
-        "total": "The file unpacks to more than {total_megabytes:,} MB.",
-        "memory": "The file is too complex to be read.",
-        "events": "The file holds too many conversations, messages and files.",
-        "time": "Reading the file took too long.",
-        "worker": "The file could not be read.",
-        "unavailable": "Files cannot be imported on this server.",
-        "budget": "No more can be imported right now; please import the rest in an hour.",
-        "stopped": "Everything was deleted meanwhile.",
-        "cancelled": "You stopped the import.",
-        "left": "The request was left early.",
-        "login": "You signed in or out meanwhile; please import the file again.",
-        "closing": "The app restarts; please import the file again in a moment. What is here "
-        "already is skipped.",
-        "full": "No more can be stored right now; please try again later.",
-    }
-)
-NOTES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "system": (
-            "1 hidden instruction was left out.",
-            "{count:,} hidden instructions were left out.",
+        "long": (
+            wording("has a message longer than {message_chars} characters"),
+            wordings(
+                "{count} has a message longer than {message_chars} characters",
+                "{count} have a message longer than {message_chars} characters",
+                1,
+            ),
         ),
-        "tools": ("1 step of a tool was left out.", "{count:,} steps of tools were left out."),
-        "versions": (
-            "1 message of another version was imported, too.",
-            "{count:,} messages of other versions were imported, too.",
+        "long_answer": (
+            wording("has an answer longer than {answer_chars} characters"),
+            wordings(
+                "{count} has an answer longer than {answer_chars} characters",
+                "{count} have an answer longer than {answer_chars} characters",
+                1,
+            ),
         ),
-        "parents": (
-            "1 message follows one that is not in the file, and begins another version.",
-            "{count:,} messages follow ones that are not in the file, and begin other versions.",
+        "circle": (
+            wording("has messages that form a circle"),
+            wordings(
+                "{count} has messages that form a circle",
+                "{count} have messages that form a circle",
+                1,
+            ),
+        ),
+        "empty": (
+            wording("has no messages"),
+            wordings("{count} has no messages", "{count} have no messages", 1),
+        ),
+        "shape": (
+            wording("has a form that is not known"),
+            wordings(
+                "{count} has a form that is not known", "{count} have a form that is not known", 1
+            ),
+        ),
+        "broken": (
+            wording("is broken JSON"),
+            wordings("{count} is broken JSON", "{count} are broken JSON", 1),
+        ),
+        "large": (
+            wording("is larger than {conversation_megabytes} MB"),
+            wordings(
+                "{count} is larger than {conversation_megabytes} MB",
+                "{count} are larger than {conversation_megabytes} MB",
+                1,
+            ),
+        ),
+        "deep": (
+            wording("is nested too deeply"),
+            wordings("{count} is nested too deeply", "{count} are nested too deeply", 1),
+        ),
+        "many": (
+            wording("has more than {messages} messages"),
+            wordings(
+                "{count} has more than {messages} messages",
+                "{count} have more than {messages} messages",
+                1,
+            ),
         ),
         "changed": (
-            "1 conversation differs from the one that is here already; it was imported beside it.",
-            "{count:,} conversations differ from those that are here already; all stay.",
+            wording("was deleted meanwhile"),
+            wordings("{count} was deleted meanwhile", "{count} were deleted meanwhile", 1),
         ),
-        "characters": (
-            "In 1 text, characters that cannot be stored were replaced by �.",
-            "In {count:,} texts, characters that cannot be stored were replaced by �.",
+        "stored": (
+            wording("has a text that cannot be stored"),
+            wordings(
+                "{count} has a text that cannot be stored",
+                "{count} have a text that cannot be stored",
+                1,
+            ),
         ),
-        "times": (
-            "1 message had a time in the future, which was set to now.",
-            "{count:,} messages had a time in the future, which was set to now.",
+    }
+)
+# Why the rest of a file is not read.
+FAILURES: Mapping[str, Wording] = MappingProxyType(
+    {
+        "shape": wording(
+            "This file holds no conversations that can be read: it must be an export of this "
+            "app, ChatGPT, Claude or Open WebUI, as JSON or ZIP."
+        ),
+        "broken": wording("This file holds no JSON that can be read."),
+        "large": wording(
+            "The conversation in this file is larger than {conversation_megabytes} MB."
+        ),
+        "deep": wording("The JSON in this file is nested too deeply."),
+        "cut": wording("The file ends in the middle of its JSON."),
+        "archive": wording("The ZIP archive is damaged, or locked with a password."),
+        "entries": wording("The ZIP archive holds too many files."),
+        "total": wording("The file unpacks to more than {total_megabytes} MB."),
+        "memory": wording("The file is too complex to be read."),
+        "events": wording("The file holds too many conversations, messages and files."),
+        "time": wording("Reading the file took too long."),
+        "worker": wording("The file could not be read."),
+        "unavailable": wording("Files cannot be imported on this server."),
+        "budget": wording("No more can be imported right now; please import the rest in an hour."),
+        "stopped": wording("Everything was deleted meanwhile."),
+        "cancelled": wording("You stopped the import."),
+        "left": wording("The request was left early."),
+        "login": wording("You signed in or out meanwhile; please import the file again."),
+        "closing": wording(
+            "The app restarts; please import the file again in a moment. What is here "
+            "already is skipped."
+        ),
+        "full": wording("No more can be stored right now; please try again later."),
+    }
+)
+NOTES: Mapping[str, Wording] = MappingProxyType(
+    {
+        "system": wordings(
+            "{count} hidden instruction was left out.",
+            "{count} hidden instructions were left out.",
+            1,
+        ),
+        "tools": wordings(
+            "{count} step of a tool was left out.", "{count} steps of tools were left out.", 1
+        ),
+        "versions": wordings(
+            "{count} message of another version was imported, too.",
+            "{count} messages of other versions were imported, too.",
+            1,
+        ),
+        "parents": wordings(
+            "{count} message follows one that is not in the file, and begins another version.",
+            "{count} messages follow ones that are not in the file, and begin other versions.",
+            1,
+        ),
+        "changed": wordings(
+            "{count} conversation differs from the one that is here already; it was imported beside it.",
+            "{count} conversations differ from those that are here already; all stay.",
+            1,
+        ),
+        "characters": wordings(
+            "In {count} text, characters that cannot be stored were replaced by �.",
+            "In {count} texts, characters that cannot be stored were replaced by �.",
+            1,
+        ),
+        "times": wordings(
+            "{count} message had a time in the future, which was set to now.",
+            "{count} messages had a time in the future, which was set to now.",
+            1,
         ),
     }
 )
@@ -127,7 +200,7 @@ class ImportReport:
         if len(names := self.titles.setdefault(reason, [])) < MAX_NAMED and title:
             names.append(title)
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append({"title": title, "reason": self._text(REASONS[reason])})
+            self.problems.append({"title": title, "reason": self._text(REASONS[reason][0])})
 
     def lose_file(self, name: str, reason: str) -> None:
         """Count a file that is not stored; `reason` is a sentence."""
@@ -154,7 +227,7 @@ class ImportReport:
             **self.progress,
             "files": self.files,
             "files_left_out": self.lost_files.total(),
-            "sentence": " ".join(self._sentences()),
+            "sentence": joined(*self._sentences()),
             "problems": self.problems,
         }
 
@@ -163,47 +236,85 @@ class ImportReport:
         return self._text(FAILURES.get(reason, FAILURES["worker"]))
 
     def _sentences(self) -> Iterator[str]:
-        refused = self.refused.total()
-        total = self.imported + refused
-        came_from = f" from {SOURCE_NAMES[self.source]}" if self.source is not None else ""
-        conversations = "conversation" if total == 1 else "conversations"
+        total = self.imported + self.refused.total()
         if not total and self.known:
-            yield self._all_known(came_from)
-        elif refused:
-            verb, others = _was(self.imported), _was(refused)
-            reasons = "; ".join(map(self._reason, self.refused))
-            yield (
-                f"{self.imported:,} of {total:,} {conversations}{came_from} {verb} imported; "
-                f"{refused:,} {others} not: {reasons}."
-            )
+            yield self._all_known()
+        elif self.refused.total():
+            yield self._partly_imported(total)
         else:
-            yield f"{self.imported:,} {conversations}{came_from} {_was(total)} imported."
+            yield wordings(
+                "{count} conversation{came_from} was imported.",
+                "{count} conversations{came_from} were imported.",
+                total,
+                came_from=self._came_from,
+            )
         if total and self.known:
-            was = "1 was" if self.known == 1 else f"{self.known:,} were"
-            yield f"{was} here already and {_was(self.known)} skipped."
+            yield wordings(
+                "{count} was here already and was skipped.",
+                "{count} were here already and were skipped.",
+                self.known,
+            )
         if self.failure is not None:
-            yield f"The rest was not read: {self.failure_sentence(self.failure)}"
+            reason = self.failure_sentence(self.failure)
+            yield wording("The rest was not read: {reason}", reason=reason)
         for reason, count in self.lost_files.items():
-            files = "1 file was" if count == 1 else f"{count:,} files were"
-            yield f"{files} left out ({_named(self.lost_names[reason], count)}): {reason}"
+            yield wordings(
+                "{count} file was left out ({names}): {reason}",
+                "{count} files were left out ({names}): {reason}",
+                count,
+                names=_named(self.lost_names[reason], count),
+                reason=reason,
+            )
         for kind, count in self.notes.items():
             if count and kind in NOTES:
-                yield NOTES[kind][count > 1].format(count=count)
+                yield NOTES[kind].counting(count)
 
-    def _all_known(self, came_from: str) -> str:
-        if self.known == 1:
-            return f"Nothing new: the conversation{came_from} was here already."
-        return f"Nothing new: all {self.known:,} conversations{came_from} were here already."
+    @property
+    def _came_from(self) -> str:
+        if self.source is None:
+            return ""
+        return wording(" from {source}", source=SOURCE_NAMES[self.source])
+
+    def _partly_imported(self, total: int) -> Wording:
+        refused = self.refused.total()
+        if total == 1:
+            done = wording(
+                "0 of 1 conversation{came_from} were imported", came_from=self._came_from
+            )
+        else:
+            done = wordings(
+                "{count} of {total} conversations{came_from} was imported",
+                "{count} of {total} conversations{came_from} were imported",
+                self.imported,
+                total=total,
+                came_from=self._came_from,
+            )
+        return wording(
+            "{imported}; {refused}: {reasons}.",
+            imported=done,
+            refused=wordings("{count} was not", "{count} were not", refused),
+            reasons=Joined(tuple(map(self._reason, self.refused)), "; "),
+        )
+
+    def _all_known(self) -> Wording:
+        return wordings(
+            "Nothing new: the conversation{came_from} was here already.",
+            "Nothing new: all {count} conversations{came_from} were here already.",
+            self.known,
+            came_from=self._came_from,
+        )
 
     def _reason(self, reason: str) -> str:
         count, titles = self.refused[reason], self.titles.get(reason, [])
-        named = f" ({_named([f'“{title}”' for title in titles], count)})" if titles else ""
-        verb, rest = REASONS[reason].split(" ", 1)
-        return f"{count:,} {verb if count == 1 else PLURALS[verb]} {self._text(rest)}{named}"
+        text = self._text(REASONS[reason][1].counting(count))
+        if not titles:
+            return text
+        named = _named([f"“{title}”" for title in titles], count)
+        return wording("{reason} ({names})", reason=text, names=named)
 
-    def _text(self, sentence: str) -> str:
+    def _text(self, sentence: Wording) -> Wording:
         limits = self.limits
-        return sentence.format(
+        return sentence.using(
             message_chars=limits.message_chars,
             answer_chars=limits.answer_chars,
             messages=limits.messages,
@@ -212,10 +323,8 @@ class ImportReport:
         )
 
 
-def _was(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
 def _named(names: list[str], count: int) -> str:
-    further = f" and {count - len(names):,} more" if count > len(names) else ""
-    return ", ".join(names) + further
+    shown = ", ".join(names)
+    if count <= len(names):
+        return shown
+    return wording("{names} and {count} more", names=shown, count=count - len(names))

@@ -25,6 +25,7 @@ from cmw_agent.conversations.importing.report import ImportReport
 from cmw_agent.core.errors import UserError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from memory.conversations.imports import (
     ImportedHead,
@@ -46,7 +47,7 @@ from memory.records import (
 )
 
 MEGABYTE = 1_000_000
-NO_FILE = "files of other apps, and files that are not in the ZIP, are not imported."
+NO_FILE = wording("files of other apps, and files that are not in the ZIP, are not imported.")
 Event = dict[str, Any]
 
 

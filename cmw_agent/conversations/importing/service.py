@@ -21,6 +21,7 @@ from cmw_agent.conversations.importing.worker_client import WORKER
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, ServiceUnavailableError
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from memory.records import utcnow
 
@@ -28,8 +29,10 @@ MAX_ANSWER_CHARS = 1_000_000
 MAX_MESSAGES = 100_000  # of one conversation
 MAX_CONVERSATION_BYTES = 64 * MB
 MAX_JOBS = 300  # whose results are kept, the newest
-NOT_KEPT = "Imports need a visit that is kept; please allow this page's cookie and reload it."
-RESTARTS = "The app is about to restart; please try again in a moment."
+NOT_KEPT = wording(
+    "Imports need a visit that is kept; please allow this page's cookie and reload it."
+)
+RESTARTS = wording("The app is about to restart; please try again in a moment.")
 
 
 class ImportService:
@@ -95,7 +98,7 @@ class ImportService:
         Raises:
             UserError: The file cannot be read, is too large, or another import runs.
         """
-        if not principal.is_kept:
+        if not principal.is_stored:
             raise InvalidMessageError(NOT_KEPT, status=403)
         if not self._is_open:
             raise ServiceUnavailableError(RESTARTS)

@@ -11,6 +11,7 @@ from cmw_agent.core.logs import get_logger
 from cmw_agent.files.disk_room import DiskRoom
 from cmw_agent.files.storage import WRITE_BYTES
 from cmw_agent.files.uploads import paced
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 from memory.engine.permissions import make_folder
 
@@ -54,7 +55,7 @@ class ExportUploads:
                 raise
         except OSError as error:
             unavailable = ServiceUnavailableError(
-                "Files cannot be imported right now; please try again in a moment."
+                wording("Files cannot be imported right now; please try again in a moment.")
             )
             log.error(  # noqa: TRY400
                 "an import failed",
@@ -72,8 +73,10 @@ class ExportUploads:
                     size += len(part)
                     if size > self._max_bytes:
                         raise InvalidMessageError(
-                            f"This file is too large; at most {self._max_bytes // MB:,} MB are "
-                            "imported. A conversations.json without pictures may be smaller.",
+                            wording(
+                                "This file is too large; at most {count} MB are imported. A conversations.json without pictures may be smaller.",
+                                count=self._max_bytes // MB,
+                            ),
                             status=413,
                         )
                     pending += part
@@ -82,9 +85,9 @@ class ExportUploads:
                         pending.clear()
         except TimeoutError:
             raise InvalidMessageError(
-                "The upload took too long; please try again.", status=408
+                wording("The upload took too long; please try again."), status=408
             ) from None
         if not size:
-            raise InvalidMessageError("This file is empty.")
+            raise InvalidMessageError(wording("This file is empty."))
         await asyncio.to_thread(file.write, bytes(pending))
         await asyncio.to_thread(file.flush)

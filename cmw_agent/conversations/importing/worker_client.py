@@ -10,7 +10,7 @@ import orjson
 from cmw_agent.conversations.importing.records import ImportLimits, UnreadableError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.long_texts import off_loop
-from cmw_agent.files.extraction import end_worker, start_worker
+from cmw_agent.files.workers import end_worker, start_worker
 
 log = get_logger(__name__)
 

@@ -1,23 +1,11 @@
 """The current time in a time zone."""
 
 from datetime import UTC, datetime
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from langchain_core.tools import ToolException, tool
 
-
-@cache
-def zone_names() -> dict[str, str]:
-    """Return the IANA time zones by full name and by city, both in lower case."""
-    names: dict[str, str] = {}
-    for zone in sorted(available_timezones()):
-        if zone.startswith(("posix/", "right/")):
-            continue
-        city = zone.rpartition("/")[2].replace("_", " ").lower()
-        names.setdefault(city, zone)
-        names[zone.lower()] = zone
-    return names
+from cmw_agent.core.time_zones import find_zone, zone_label
 
 
 @tool
@@ -25,14 +13,12 @@ async def current_time(time_zone: str = "UTC") -> str:
     """Return the current date and time in a time zone.
 
     Args:
-        time_zone: An IANA name such as "Europe/Berlin" or "UTC", or a city such as "Tokyo".
+        time_zone: An IANA name such as "Europe/Berlin", a city such as "Tokyo", or "UTC+3".
     """
-    zone = zone_names().get(time_zone.strip().replace("_", " ").lower()) or zone_names().get(
-        time_zone.strip().lower()
-    )
+    zone = find_zone(time_zone)
     if zone is None:
         raise ToolException(
             f"There is no time zone {time_zone[:60]!r}; use an IANA name such as Europe/Berlin."
         )
     now = datetime.now(UTC).astimezone(ZoneInfo(zone))
-    return f"{now:%A, %d %B %Y, %H:%M:%S} ({zone}, UTC{now:%z})"
+    return f"{now:%A, %d %B %Y, %H:%M:%S} ({zone_label(zone)}, UTC{now:%z})"

@@ -1,7 +1,7 @@
 """Auth configs at Composio: how the accounts of a toolkit are authorized, shared by all users."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cmw_agent.tools.composio.accounts import toolkit_slug
 from cmw_agent.tools.composio.client import ComposioClient, ComposioError
@@ -13,10 +13,14 @@ class AuthConfigs:
     Args:
         client: Client of Composio's API.
         toolkits: Slugs of the configured toolkits.
+        given: Ids that the operator has set, by toolkit.
     """
 
-    def __init__(self, client: ComposioClient, toolkits: Iterable[str]) -> None:
+    def __init__(
+        self, client: ComposioClient, toolkits: Iterable[str], given: Mapping[str, str]
+    ) -> None:
         self._client = client
+        self._given = given
         self._locks = {slug: asyncio.Lock() for slug in toolkits}
 
     async def id_of(self, toolkit: str) -> str:
@@ -25,7 +29,7 @@ class AuthConfigs:
         Raises:
             ComposioError: Composio failed.
         """
-        if config_id := await self._find(toolkit):
+        if config_id := self._given.get(toolkit) or await self._find(toolkit):
             return config_id
         async with self._locks[toolkit]:
             if config_id := await self._find(toolkit):

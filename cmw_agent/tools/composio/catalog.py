@@ -14,6 +14,7 @@ from typing import Any
 
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.logs import get_logger
+from cmw_agent.tools.search import ToolIndex
 
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 30.0
@@ -96,6 +97,7 @@ class Catalog:
         self._entries = {
             slug: ToolkitCacheEntry(slug.replace("_", " ").title()) for slug in toolkits
         }
+        self._index: ToolIndex | None = None  # of the tools that are cached
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
         """Return the tools of the configured ones of `toolkits`; none if they cannot be fetched."""
@@ -104,6 +106,14 @@ class Catalog:
         await _finished(task for slug, task in fetches.items() if not self._entries[slug].tried)
         tools = [self._entries[slug].tools for slug in slugs]
         return tools[0] if len(tools) == 1 else sum(tools, ())
+
+    @property
+    def index(self) -> ToolIndex:
+        """The index of the cached tools."""
+        if self._index is None:
+            entries = self._entries.values()
+            self._index = ToolIndex(tool.schema for entry in entries for tool in entry.tools)
+        return self._index
 
     async def load(self) -> None:
         """Wait until every fetch that is due has succeeded or failed."""
@@ -139,6 +149,7 @@ class Catalog:
             entry.tools = tuple(
                 _reused(cached, connected_tool(item, slug)) for item in _ranked(items)
             )
+            self._index = None
             entry.needs_account = not items or not all(item.get("no_auth") for item in items)
             entry.title = next(filter(None, map(_toolkit_name, items)), entry.title)
             entry.due = self._clock() + FRESH_SECONDS

@@ -9,25 +9,28 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
 from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.events import ToolAccount
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.tools.composio.accounts import ConnectionUser, Toolkit
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connections import Connections
+from cmw_agent.tools.composio.own_accounts import OwnAccounts, UsedAccount, account_of
 from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
+from cmw_agent.tools.search import ToolIndex
 from memory.connections import ConnectionStore, StoredConnection
 
 PAGE_KINDS = frozenset({"visitor", "account"})  # principals that a browser proves to the app
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 CODE = re.compile(r"[a-z2-9]{4}-[a-z2-9]{4}")
 CODE_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without characters that look alike
-WRONG_CODE = (
+WRONG_CODE = wording(
     "This code is wrong, was used or is too old. Use `/connect NAME` to get a new link, and follow "
     "it to its end."
 )
@@ -94,10 +97,26 @@ class ConnectionService:
     def __init__(self, connections: Connections, store: ConnectionStore) -> None:
         self._connections = connections
         self._store = store
+        self._accounts = OwnAccounts(connections, store)
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
         """Return the tools of `toolkits`, which are shared by all users."""
         return await self._connections.tools(toolkits)
+
+    @property
+    def index(self) -> ToolIndex:
+        """The index of all tools that were fetched."""
+        return self._connections.index
+
+    async def connected(self, principal: Principal) -> frozenset[str]:
+        """Return the slugs of the toolkits of which a principal has finished connecting an account.
+
+        Raises:
+            UserError: The database failed.
+        """
+        if not principal.is_stored:
+            return frozenset()
+        return await self._accounts.toolkits(principal.id)
 
     def title(self, toolkit: str) -> str:
         """Return the display name of a toolkit."""
@@ -110,9 +129,10 @@ class ConnectionService:
             UserError: Composio or the database failed.
         """
         with mapped_store_errors():
-            accounts = await self._store.connected(principal.id)
+            accounts = [account_of(one) for one in await self._store.connected(principal.id)]
             waiting = await self._store.waiting(principal.id)
-        toolkits = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
+        listed = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
+        toolkits = await self._accounts.shown(principal.id, listed)
         return [
             replace(toolkit, state="waiting")
             if toolkit.state == "none" and toolkit.slug in waiting
@@ -120,23 +140,44 @@ class ConnectionService:
             for toolkit in toolkits
         ]
 
-    async def run(
-        self, principal: Principal, tool: ConnectedTool, arguments: Mapping[str, Any]
-    ) -> ToolOutcome:
-        """Run a tool on the account that the principal has finished connecting, once.
+    async def account(
+        self, principal: Principal, tool: ConnectedTool, shown: ToolAccount | None = None
+    ) -> UsedAccount | None:
+        """Return the account on which a tool runs for a principal; None for a tool that needs none.
+
+        Args:
+            principal: Owner of the account.
+            tool: The tool.
+            shown: The account that the principal was shown, if one was.
 
         Raises:
             NotConnectedError: There is none; unfinished accounts at Composio are not used.
+            UnknownAccountError: The principal has the account no more that they were shown.
+            UserError: The database failed.
         """
-        account: str | None = None
-        if tool.needs_account:
-            with mapped_store_errors():
-                account = (await self._store.connected(principal.id)).get(tool.toolkit)
-            if account is None:
-                raise NotConnectedError(tool.toolkit)
-        return await self._connections.run(
-            ConnectionUser.of(principal), tool, arguments, account_id=account
-        )
+        if not tool.needs_account:
+            return None
+        title = self._connections.title(tool.toolkit)
+        account = await self._accounts.used(principal.id, tool.toolkit, title, shown)
+        if account is None:
+            raise NotConnectedError(tool.toolkit)
+        return account
+
+    async def run(
+        self,
+        principal: Principal,
+        tool: ConnectedTool,
+        arguments: Mapping[str, Any],
+        used: UsedAccount | None,
+    ) -> ToolOutcome:
+        """Run a tool on an account of a principal's, as `account` returns it, once.
+
+        Raises:
+            NotConnectedError: The account cannot be used any more.
+        """
+        user = ConnectionUser.of(principal) if used is None else used.own.user
+        account_id = None if used is None else used.own.account_id
+        return await self._connections.run(user, tool, arguments, account_id=account_id)
 
     async def offer(self, principal: Principal, origin: ConnectionOrigin, toolkit: str) -> str:
         """Return a link of the app at which a principal connects an account.
@@ -151,10 +192,10 @@ class ConnectionService:
             UserError: The database failed.
         """
         self._connections.check(toolkit)
-        ConnectionUser.of(principal)
-        ticket = secrets.token_urlsafe(32)
+        user, ticket = ConnectionUser.of(principal).value, secrets.token_urlsafe(32)
+        await self._accounts.check_room(principal.id, toolkit)
         with mapped_store_errors():
-            await self._store.offer(principal.id, ticket, toolkit, origin.description)
+            await self._store.offer(principal.id, ticket, toolkit, user, origin.description)
         path = f"connections/connect?ticket={ticket}"
         return path if origin.description is None else f"{origin.base_url}/{path}"
 
@@ -174,7 +215,7 @@ class ConnectionService:
         if not TICKET.fullmatch(ticket):
             return None
         with mapped_store_errors():
-            owner = await self._store.whose(ticket)
+            owner = await self._store.link_owner(ticket)
             stored = await self._store.find(owner, ticket) if owner is not None else None
         return (
             ConnectionAttempt(owner, stored) if owner is not None and stored is not None else None
@@ -195,7 +236,7 @@ class ConnectionService:
         attempt = await self.attempt(ticket, visiting)
         if attempt.stored.state != "offered":
             raise NotFoundError
-        user = ConnectionUser.of_owner(attempt.owner)
+        user = ConnectionUser(attempt.stored.user_id)
         url, account_id = await self._connections.link(user, attempt.stored.toolkit, back)
         with mapped_store_errors():
             secret = digest(visiting.secrets[0])
@@ -231,20 +272,23 @@ class ConnectionService:
         if not is_owner or connection.browser not in digests:
             await self._discard(attempt)
             raise NotFoundError
-        user, account_id = ConnectionUser.of_owner(attempt.owner), connection.account_id or ""
-        if not await self._connections.is_active(user, connection.toolkit, account_id):
+        account = account_of(connection)
+        if not await self._connections.is_active(account.user, account.toolkit, account.account_id):
             await self._discard(attempt)
-            raise UserError("The account was not connected; please begin again.", status=409)
+            raise UserError(
+                wording("The account was not connected; please begin again."), status=409
+            )
+        label = await self._connections.label(account)
         if attempt.is_page:
             with mapped_store_errors():
-                if not await self._store.finish(attempt.owner, connection):
+                if not await self._store.finish(attempt.owner, connection, label):
                     raise NotFoundError
-            await self._delete_others(user, connection.toolkit, account_id)
+            await self._accounts.delete_replaced(attempt.owner, connection)
             return attempt, None
         code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(8))
         code = f"{code[:4]}-{code[4:]}"
         with mapped_store_errors():
-            if not await self._store.await_code(attempt.owner, ticket, digest(code)):
+            if not await self._store.await_code(attempt.owner, ticket, digest(code), label):
                 raise NotFoundError
         return attempt, code
 
@@ -258,8 +302,7 @@ class ConnectionService:
             connection = await self._store.confirm(principal.id, digest(code))
         if connection is None:
             raise UnknownCodeError
-        user = ConnectionUser.of(principal)
-        await self._delete_others(user, connection.toolkit, connection.account_id)
+        await self._accounts.delete_replaced(principal.id, connection)
         return connection.toolkit
 
     async def disconnect(self, principal: Principal, toolkit: str) -> bool:
@@ -269,21 +312,42 @@ class ConnectionService:
             UnknownToolkitError: `toolkit` is not configured.
             UserError: Composio or the database failed; some accounts may already be deleted.
         """
-        is_deleted = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
-        with mapped_store_errors():
-            await self._store.remove(principal.id, toolkit)
-        return is_deleted
+        self._connections.check(toolkit)
+        return await self._accounts.disconnect(principal.id, toolkit)
 
-    async def _delete_others(self, user: ConnectionUser, toolkit: str, but: str | None) -> None:
-        """Delete the user's accounts of a toolkit at Composio, except the one connected now."""
-        with suppress(UserError):  # logged already; an account that is left is never used
-            await self._connections.disconnect(user, toolkit, but=but)
+    async def disconnect_one(self, principal: Principal, connection_id: str) -> None:
+        """Delete one account of a principal.
+
+        Raises:
+            UnknownAccountError: The principal has no such account.
+            UserError: Composio or the database failed.
+        """
+        await self._accounts.disconnect_one(principal.id, connection_id)
+
+    async def choose(self, principal: Principal, connection_id: str) -> None:
+        """Have a principal's tools run on an account from now on.
+
+        Raises:
+            UnknownAccountError: The principal has no such account.
+            UserError: The database failed.
+        """
+        await self._accounts.choose(principal.id, connection_id)
+
+    async def forget(self, principal: Principal) -> None:
+        """Delete all accounts of a principal at Composio, before what is stored of them is deleted.
+
+        Where Composio fails, accounts are left there, which nobody can use; the log says so.
+
+        Raises:
+            UserError: The database failed.
+        """
+        if principal.is_stored:
+            await self._accounts.forget(principal.id)
 
     async def _discard(self, attempt: ConnectionAttempt) -> None:
-        user, connection = ConnectionUser.of_owner(attempt.owner), attempt.stored
         with mapped_store_errors():
-            await self._store.drop(attempt.owner, connection.connection_id)
-        await self._connections.delete(user, connection.toolkit, connection.account_id or "")
+            await self._store.drop(attempt.owner, attempt.stored.connection_id)
+        await self._connections.delete(account_of(attempt.stored))
 
 
 def digest(secret: str) -> str:

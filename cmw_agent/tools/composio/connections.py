@@ -6,16 +6,26 @@ an account is changed only after reading that it belongs to that user. See
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
+from cmw_agent.language import wording
 from cmw_agent.tools.composio.accounts import (
     ConnectedAccounts,
     ConnectionUser,
+    OwnAccount,
     Toolkit,
     toolkit_slug,
     toolkit_state,
@@ -32,22 +42,28 @@ from cmw_agent.tools.composio.tool_calls import (
     permitted_arguments,
     result_text,
 )
+from cmw_agent.tools.search import ToolIndex
 
 log = get_logger(__name__)
+
+LATEST = "latest"
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ConnectionsError(UserError):
     """Composio failed; the log has the details under the error's id."""
 
     status = 502
-    sentence = "The service that connects accounts did not answer as it should; please try again."
+    sentence = wording(
+        "The service that connects accounts did not answer as it should; please try again."
+    )
 
 
 class UnknownToolkitError(UserError):
     """No toolkit of that name is configured."""
 
     status = 404
-    sentence = "No app of that name can be connected here."
+    sentence = wording("No app of that name can be connected here.")
 
 
 class Connections:
@@ -59,6 +75,8 @@ class Connections:
         client: Client of Composio's API.
         toolkits: Slugs of the configured toolkits.
         clock: Monotonic clock, in seconds.
+        versions: Versions of toolkits; others have their latest.
+        auth_configs: Ids of toolkits' auth configs; others are found or made.
     """
 
     def __init__(
@@ -66,11 +84,15 @@ class Connections:
         client: ComposioClient,
         toolkits: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        versions: Mapping[str, str] = NONE,
+        auth_configs: Mapping[str, str] = NONE,
     ) -> None:
         self._client = client
+        self._versions = versions
         self._slugs = tuple(toolkits)
         self._catalog = Catalog(self._tool_items, self._slugs, clock)
-        self._auth_configs = AuthConfigs(client, self._slugs)
+        self._auth_configs = AuthConfigs(client, self._slugs, auth_configs)
         self._accounts = ConnectedAccounts(client)
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
@@ -80,6 +102,11 @@ class Connections:
         """
         return await self._catalog.tools(toolkits)
 
+    @property
+    def index(self) -> ToolIndex:
+        """The index of all tools that were fetched."""
+        return self._catalog.index
+
     async def load(self) -> None:
         """Fetch the tools that are due, so that the first user need not wait for them."""
         await self._catalog.load()
@@ -88,20 +115,22 @@ class Connections:
         """Cancel the background fetches."""
         await self._catalog.close()
 
-    async def toolkits(self, user: ConnectionUser, connected: Mapping[str, str]) -> list[Toolkit]:
-        """Return each configured toolkit with its current state for `user`.
+    async def toolkits(
+        self, user: ConnectionUser, connected: Collection[OwnAccount]
+    ) -> list[Toolkit]:
+        """Return each configured toolkit with its current state for an owner.
 
         Args:
-            user: Owner of the accounts.
-            connected: Account ids that the owner has finished connecting, by toolkit; Composio's
-                other accounts of this user are ignored.
+            user: The owner's own user.
+            connected: The accounts that the owner has finished connecting; Composio's others are
+                ignored.
 
         Raises:
             ConnectionsError: Composio failed.
         """
         with _user_errors("reading the state"):
-            listed = await self._accounts.list_of(user, self._slugs)
-        accounts = [item for item in listed if connected.get(toolkit_slug(item)) == item.get("id")]
+            listed = await self._accounts.list_of(user, self._slugs, connected)
+        accounts = [item for item in listed if any(one.is_in(item) for one in connected)]
         await self._catalog.tools(self._slugs)  # loads their names
         return [
             Toolkit(
@@ -109,6 +138,7 @@ class Connections:
                 self._catalog.title(slug),
                 toolkit_state(accounts, slug),
                 self._catalog.needs_account(slug),
+                {item["id"]: toolkit_state([item], slug) for item in accounts},
             )
             for slug in self._slugs
         ]
@@ -143,37 +173,38 @@ class Connections:
         with _user_errors("reading an account"):
             return await self._accounts.is_active(user, toolkit, account_id)
 
-    async def delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> None:
-        """Delete one account if it belongs to `user`.
+    async def label(self, account: OwnAccount) -> str | None:
+        """Return what the provider calls an account; None where it or Composio does not say."""
+        try:
+            return await self._accounts.label(account)
+        except ComposioError as error:
+            log.info("an account has no label", kind=error.kind)
+            return None
+
+    async def delete(self, account: OwnAccount) -> bool:
+        """Delete an account if it belongs to its user; return whether it did.
 
         Raises:
             ConnectionsError: Composio failed.
         """
         with _user_errors("deleting an account"):
-            await self._accounts.delete(user, toolkit, account_id)
+            return await self._accounts.delete(account.user, account.toolkit, account.account_id)
 
-    async def disconnect(
-        self, user: ConnectionUser, toolkit: str, *, but: str | None = None
-    ) -> bool:
-        """Delete all accounts of `toolkit` that `user` has, except the one with the id `but`.
+    async def accounts(
+        self, user: ConnectionUser, toolkits: Sequence[str] | None = None
+    ) -> list[OwnAccount]:
+        """Return all accounts that Composio says are of `user`, those that nobody finished as well.
 
-        Returns:
-            Whether an account was deleted.
+        Args:
+            user: Whose accounts they are.
+            toolkits: Slugs of their toolkits; None for all configured ones.
 
         Raises:
-            UnknownToolkitError: `toolkit` is not configured.
-            ConnectionsError: Composio failed; some accounts may already be deleted.
+            ConnectionsError: Composio failed.
         """
-        self.check(toolkit)
-        is_deleted = False
-        with _user_errors("disconnecting"):
-            for account in await self._accounts.list_of(user, (toolkit,)):
-                account_id = str(account.get("id") or "")
-                if but is None or account.get("id") != but:
-                    is_deleted = (
-                        await self._accounts.delete(user, toolkit, account_id) or is_deleted
-                    )
-        return is_deleted
+        with _user_errors("listing accounts"):
+            listed = await self._accounts.list_of(user, toolkits or self._slugs, ())
+        return [OwnAccount(user, toolkit_slug(item), str(item.get("id") or "")) for item in listed]
 
     async def run(
         self,
@@ -205,7 +236,7 @@ class Connections:
                 self._client.client.tools.with_raw_response.execute,
                 tool.slug,
                 user_id=user.value,
-                version="latest",
+                version=self._versions.get(tool.toolkit, LATEST),
                 arguments=permitted,
                 **account,
             )
@@ -230,8 +261,9 @@ class Connections:
         if account_id is None:
             return True  # the tool needs no account, so its error is about something else
         try:
-            listed = await self._accounts.list_of(user, (toolkit,))
-            accounts = [item for item in listed if item.get("id") == account_id]
+            own = OwnAccount(user, toolkit, account_id)
+            listed = await self._accounts.list_of(user, (toolkit,), (own,))
+            accounts = [item for item in listed if own.is_in(item)]
             return toolkit_state(accounts, toolkit) == "connected"
         except ComposioError:
             return True
@@ -241,7 +273,7 @@ class Connections:
             return await self._client.list_all(
                 self._client.client.tools.with_raw_response.list,
                 toolkit_slug=toolkit,
-                toolkit_versions="latest",
+                toolkit_versions=self._versions.get(toolkit, LATEST),
             )
 
     def title(self, toolkit: str) -> str:
@@ -279,7 +311,13 @@ async def open_connections(
         raise ValueError("connections need a key")
     key = settings.composio_api_key.get_secret_value()
     async with open_client(settings.composio_base_url, key, seconds) as client:
-        connections = Connections(client, settings.toolkits, clock)
+        connections = Connections(
+            client,
+            settings.toolkits,
+            clock,
+            versions=dict(settings.toolkit_versions),
+            auth_configs=dict(settings.auth_configs),
+        )
         try:
             yield connections
         finally:

@@ -18,6 +18,7 @@ from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from cmw_agent.web.api.endpoint import body, guarded, text
 
@@ -55,10 +56,10 @@ class ApprovalRoutes:
         conversation, call = text(content, "conversation"), text(content, "call")
         answer = content.get("answer")
         if answer not in ("approved", "denied"):
-            raise InvalidMessageError("A call is either approved or denied.", status=400)
+            raise InvalidMessageError(wording("A call is either approved or denied."), status=400)
         arguments, always = content.get("arguments"), content.get("always", False)
         if not isinstance(arguments, dict | None) or not isinstance(always, bool):
-            raise InvalidMessageError("The arguments must be a JSON object.", status=400)
+            raise InvalidMessageError(wording("The arguments must be a JSON object."), status=400)
         await self._approvals().answer(
             principal, conversation, call, answer, arguments, always=always
         )
@@ -70,6 +71,7 @@ def _item(approval: PendingApproval, now: float) -> dict[str, Any]:
     return {
         "call": approval.approval_id,
         "name": sanitize_json(approval.name),
+        "account": approval.account,
         "arguments": arguments,
         # A browser rounds long numbers: what a user approves is shown as it will be sent.
         "texts": {

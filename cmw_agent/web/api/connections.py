@@ -9,7 +9,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from itsdangerous import BadSignature
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.language.request_language import request_language
 from cmw_agent.tools.composio.accounts import Toolkit
 from cmw_agent.tools.composio.connecting import (
     ConnectionAttempt,
@@ -27,12 +28,16 @@ from cmw_agent.tools.composio.connecting import (
     ConnectionService,
 )
 from cmw_agent.tools.composio.connections import UnknownToolkitError
-from cmw_agent.web.api import connecting_pages as pages
-from cmw_agent.web.api.endpoint import body, endpoint, guarded, text
+from cmw_agent.web.api.connecting_pages import ConnectingPages
+from cmw_agent.web.api.endpoint import body, cookie_principal, endpoint, guarded, text
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.visitor_cookie import cookie_name, cookies, set_cookie
 
+if TYPE_CHECKING:
+    from cmw_agent.tools.mcp.accounts import McpAccount, McpAccounts
+
 COOKIE = "cmw_connecting"
+SERVER = "mcp:"  # begins the slug of a server; see `cmw_agent.tools.mcp.accounts`
 STATE_SECONDS = 900  # from Composio's site and back
 
 
@@ -42,12 +47,17 @@ class ConnectionRoutes:
     Args:
         connecting: Returns the process's connections, or None where none are configured.
         identities: Signs what browsers hold and what Composio sends back.
+        servers: Returns users' accounts at MCP servers, or None where none are configured.
     """
 
     def __init__(
-        self, connecting: Callable[[], ConnectionService | None], identities: Identities
+        self,
+        connecting: Callable[[], ConnectionService | None],
+        identities: Identities,
+        servers: "Callable[[], McpAccounts | None]" = lambda: None,
     ) -> None:
         self._connecting = connecting
+        self._servers = servers
         self._states = identities.signer("connecting.state")
         self._browsers = identities.signer("connecting.browser")
         self._onward = identities.signer("connecting.onward")
@@ -56,37 +66,55 @@ class ConnectionRoutes:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="connections")
         paged = partial(endpoint, about="connecting", render_error=_error_page)
+        signing_in = partial(endpoint, about="connecting", render_error=_sign_in_error_page)
         return [
-            Route("/connections", answered(self.listed, nobody=lambda: self._answer(kept=False))),
+            Route("/connections", answered(self.listed, nobody=lambda _: self._answer(kept=False))),
             Route("/connections/link", answered(self.link), methods=["POST"]),
             Route("/connections/disconnect", answered(self.disconnect), methods=["POST"]),
+            Route("/connections/choose", answered(self.choose), methods=["POST"]),
             Route("/connections/connect", paged(self.connect)),
+            Route("/connections/signed-in", signing_in(self.signed_in)),
             Route("/connected", paged(self.connected)),
             Route("/connected/{state}", paged(self.connected)),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
         """How each toolkit stands for the one who asks."""
-        connecting = self._connecting()
-        if not principal.is_kept:
+        connecting, servers = self._connecting(), self._servers()
+        if not principal.is_stored:
             return self._answer(kept=False)
-        if connecting is None:
-            return self._answer(kept=True)
-        toolkits = await connecting.toolkits(principal)
-        return self._answer(*map(_item, toolkits), kept=True)
+        found = await servers.accounts(principal) if servers is not None else []
+        toolkits = await connecting.toolkits(principal) if connecting is not None else []
+        return self._answer(*map(_item, toolkits), *map(_server_item, found), kept=True)
 
     async def link(self, request: Request, principal: Principal) -> Response:
         """An address of the app's own where the one who asks connects an account."""
-        connecting = self._connecting_for(principal)
         toolkit = text(await body(request), "toolkit")
+        if (servers := self._servers()) is not None and toolkit.startswith(SERVER):
+            back = f"{request.base_url}connections/signed-in"
+            return JSONResponse({"url": await servers.link(principal, toolkit, back)})
+        connecting = self._connecting_for(principal)
         url = await connecting.offer(principal, ConnectionOrigin(str(request.base_url)), toolkit)
         return JSONResponse({"url": url})
 
     async def disconnect(self, request: Request, principal: Principal) -> Response:
-        """Delete the account of the one who asks."""
+        """Delete the accounts of the one who asks at a toolkit, or the one of them that is named."""
+        content = await body(request)
+        if "account" in content:
+            account = text(content, "account")
+            await self._connecting_for(principal).disconnect_one(principal, account)
+            return JSONResponse({"disconnected": True})
+        toolkit = text(content, "toolkit")
+        if (servers := self._servers()) is not None and toolkit.startswith(SERVER):
+            return JSONResponse({"disconnected": await servers.disconnect(principal, toolkit)})
         connecting = self._connecting_for(principal)
-        toolkit = text(await body(request), "toolkit")
         return JSONResponse({"disconnected": await connecting.disconnect(principal, toolkit)})
+
+    async def choose(self, request: Request, principal: Principal) -> Response:
+        """Have the tools of the one who asks run on one of their accounts."""
+        account = text(await body(request), "account")
+        await self._connecting_for(principal).choose(principal, account)
+        return JSONResponse({})
 
     async def connect(self, request: Request) -> Response:
         """Begin a connection in the browser that follows an offered link.
@@ -101,7 +129,7 @@ class ConnectionRoutes:
         attempt = await connecting.attempt(ticket, visiting)
         secret = visiting.secrets[0]
         if not attempt.is_page and not self._is_confirmed(request, ticket, secret):
-            response: Response = self._warning_page(connecting, attempt, ticket, secret)
+            response: Response = self._warning_page(request, connecting, attempt, ticket, secret)
         else:
             state = self._states.sign(ticket).decode()
             back = f"{request.base_url}connected/{state}"
@@ -116,7 +144,7 @@ class ConnectionRoutes:
         """Finish a connection in the browser that began it; others finish and learn nothing."""
         connecting, state = self._connecting(), request.path_params.get("state")
         if state is None or connecting is None:
-            return pages.back()
+            return _pages(request).back()
         try:
             ticket = self._states.unsign(state, max_age=STATE_SECONDS).decode()
         except (BadSignature, UnicodeError):
@@ -124,16 +152,29 @@ class ConnectionRoutes:
         attempt, code = await connecting.finish(self._visiting(request), ticket)
         name = connecting.title(attempt.stored.toolkit)
         if code is None:
-            return pages.connected(name)
-        return pages.confirming(name, attempt.stored.place or "", code)
+            return _pages(request).connected(name)
+        return _pages(request).confirming(name, attempt.stored.place or "", code)
+
+    async def signed_in(self, request: Request) -> Response:
+        """Finish a sign-in at an MCP server, in the browser of the one who began it."""
+        servers, principal = self._servers(), cookie_principal(request)
+        if servers is None or principal is None:
+            raise NotFoundError
+        name = await servers.finish(principal, dict(request.query_params))
+        return _pages(request).connected(name)
 
     def _warning_page(
-        self, connecting: ConnectionService, attempt: ConnectionAttempt, ticket: str, secret: str
+        self,
+        request: Request,
+        connecting: ConnectionService,
+        attempt: ConnectionAttempt,
+        ticket: str,
+        secret: str,
     ) -> Response:
         go = self._onward.get_signature(f"{ticket}|{secret}").decode()
         onward = f"connect?{urlencode({'ticket': ticket, 'go': go})}"
         name = connecting.title(attempt.stored.toolkit)
-        return pages.warning(name, attempt.stored.place or "", onward)
+        return _pages(request).warning(name, attempt.stored.place or "", onward)
 
     def _is_confirmed(self, request: Request, ticket: str, secret: str) -> bool:
         expected = self._onward.get_signature(f"{ticket}|{secret}")
@@ -157,19 +198,33 @@ class ConnectionRoutes:
         connecting = self._connecting()
         if connecting is None:
             raise UnknownToolkitError
-        if not principal.is_kept:
+        if not principal.is_stored:
             raise NotFoundError
         return connecting
 
     def _answer(self, *toolkits: dict[str, Any], kept: bool) -> Response:
-        offered = self._connecting() is not None
-        return JSONResponse({"offered": offered, "kept": kept, "toolkits": toolkits})
+        servers = self._servers()
+        offered = self._connecting() is not None or servers is not None
+        takes_own = kept and servers is not None and servers.takes_own
+        return JSONResponse(
+            {"offered": offered, "kept": kept, "toolkits": toolkits, "takes_own": takes_own}
+        )
 
 
-def _error_page(_: Request, error: UserError) -> Response:
+def _pages(request: Request) -> ConnectingPages:
+    return ConnectingPages(request_language(request.scope))
+
+
+def _error_page(request: Request, error: UserError) -> Response:
     if isinstance(error, NotFoundError):
-        return pages.gone()
-    return pages.refused(str(error), error.status)
+        return _pages(request).gone()
+    return _pages(request).refused(str(error), error.status)
+
+
+def _sign_in_error_page(request: Request, error: UserError) -> Response:
+    if isinstance(error, NotFoundError):
+        return _pages(request).no_sign_in()
+    return _error_page(request, error)
 
 
 def _item(toolkit: Toolkit) -> dict[str, Any]:
@@ -178,4 +233,25 @@ def _item(toolkit: Toolkit) -> dict[str, Any]:
         "name": toolkit.name,
         "state": toolkit.state,
         "needs_account": toolkit.needs_account,
+        "accounts": [
+            {
+                "id": account.connection_id,
+                "label": account.label,
+                "state": account.state,
+                "used": account.is_used,
+            }
+            for account in toolkit.accounts
+        ],
+    }
+
+
+def _server_item(account: "McpAccount") -> dict[str, Any]:
+    return {
+        "slug": account.slug,
+        "name": account.name,
+        "state": account.state,
+        "needs_account": account.needs_account,
+        "shared": account.is_shared,
+        "own": account.is_own,
+        "left_out": account.left_out,
     }

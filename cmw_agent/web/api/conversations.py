@@ -20,11 +20,22 @@ from cmw_agent.channels.common.downloads import Download
 from cmw_agent.chat.titler import Titler
 from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
-from cmw_agent.conversations.export import FORMATS, all_written, formats, written
+from cmw_agent.conversations.datasets import FORMAT as DATASET
+from cmw_agent.conversations.datasets import own_dataset
+from cmw_agent.conversations.export import (
+    ENDINGS,
+    RECEIPTS,
+    all_written,
+    formats,
+    receipts_form,
+    written,
+)
 from cmw_agent.conversations.service import ConversationService, page_size
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.http_headers import tab_of
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.visitor_cookie import HEADER
@@ -72,7 +83,7 @@ class HistoryRoutes:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="history")
         return [
-            Route("/history", answered(self.listed, nobody=self._nothing)),
+            Route("/history", answered(self.listed, nobody=self._empty)),
             Route("/history/search", answered(self.search)),
             Route("/history/export", answered(self.export)),
             Route("/history/everything", answered(self.everything)),
@@ -106,14 +117,14 @@ class HistoryRoutes:
                 "naming": self._titler().is_naming(principal.id),
                 "importing": history.import_state(principal),
                 "account": _account(principal) if offered else None,
-                "connections": self._connections and principal.is_kept,
-                "shares": self._shares and principal.is_kept,
-                "agents": await self._own_agents(principal),
+                "connections": self._connections and principal.is_stored,
+                "shares": self._shares and principal.is_stored,
+                "agents": await self._own_agents(principal, request_language(request.scope)),
             }
         )
 
     @staticmethod
-    def _nothing() -> Response:
+    def _empty(_: Request) -> Response:
         nothing: dict[str, Any] = {
             **_page([], 1),
             "arranged": _page([], 1),
@@ -125,12 +136,12 @@ class HistoryRoutes:
         }
         return JSONResponse({**nothing, "agents": []})
 
-    async def _own_agents(self, principal: Principal) -> list[dict[str, str]]:
+    async def _own_agents(self, principal: Principal, language: Language) -> list[dict[str, str]]:
         """Return what this user may choose from; empty where everybody sees the same."""
         if self._agents.are_alike:
             return []
         profiles = await self._agents.usable_for(principal)
-        return [{"id": profile.id, "name": profile.name} for profile in profiles]
+        return [{"id": item.id, "name": language.translate(item.name)} for item in profiles]
 
     async def search(self, request: Request, principal: Principal) -> Response:
         """What a search finds."""
@@ -156,11 +167,15 @@ class HistoryRoutes:
     async def export(self, request: Request, principal: Principal) -> Response:
         """One conversation as a file.
 
-        With `thinking=1` the models' thoughts are in it, with `versions=all` all versions.
+        With `thinking=1` the models' thoughts are in it, with `versions=all` all versions. With
+        `format=receipts` it is what the models saw for the answers of all versions, with
+        `format=dataset` the folder of a dataset.
         """
         ending = request.query_params.get("format", "md")
-        if ending not in (*FORMATS, "zip"):
-            raise InvalidMessageError("A conversation can be saved as md, json, html or zip.")
+        if ending not in (*ENDINGS, "zip", RECEIPTS, DATASET):
+            raise InvalidMessageError(
+                wording("A conversation can be saved as md, json, html or zip.")
+            )
         conversation_id = request.query_params.get("id", "")
         history, all_versions = self._history(), _wants_versions(request)
         conversation = await history.conversation(principal, conversation_id)
@@ -168,18 +183,35 @@ class HistoryRoutes:
             pieces = self._archive(request, principal).one(conversation)
             headers = _file(conversation.title, "zip")
             return self._download(request, principal, pieces, MEDIA_TYPE, headers)
-        form = formats(with_thinking=_wants_thinking(request), with_versions=all_versions)[ending]
+        if ending == DATASET:
+            pieces = own_dataset(history, principal, conversation)
+            headers = _file(f"{conversation.title} dataset", "zip")
+            return self._download(request, principal, pieces, MEDIA_TYPE, headers)
+        if ending == RECEIPTS:
+            pages = history.messages(principal, conversation_id, all_versions=True)
+            pieces = written(receipts_form(), conversation, pages)
+            headers = _file(conversation.title, "receipts.jsonl")
+            return self._download(request, principal, pieces, receipts_form().media_type, headers)
+        language = request_language(request.scope)
+        form = formats(
+            language, with_thinking=_wants_thinking(request), with_versions=all_versions
+        )[ending]
         pages = history.messages(principal, conversation_id, all_versions=all_versions)
-        pieces = written(form, conversation, pages)
+        files = history.files_of(principal, conversation_id)
+        pieces = written(form, conversation, pages, files)
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
         """All conversations, written as they are read: as one JSON file, or with their files.
 
-        `format=zip` asks for the files; the other options are as for one conversation.
+        `format=zip` asks for the files, `format=dataset` for the folder of a dataset; the other
+        options are as for one conversation.
         """
         history, all_versions = self._history(), _wants_versions(request)
+        if request.query_params.get("format") == DATASET:
+            dataset = own_dataset(history, principal)
+            return self._download(request, principal, dataset, MEDIA_TYPE, _file("dataset", "zip"))
         if request.query_params.get("format") == "zip":
             archive = self._archive(request, principal).everything()
             headers = _file("everything", "zip")
@@ -196,6 +228,7 @@ class HistoryRoutes:
         pieces = all_written(
             history.conversations(principal),
             messages,
+            lambda conversation: history.files_of(principal, conversation.conversation_id),
             with_thinking=_wants_thinking(request),
             with_versions=all_versions,
         )
@@ -221,7 +254,8 @@ class HistoryRoutes:
     ) -> Response:
         address = request.client.host if request.client is not None else None
         hold = self._budgets.take("exports", principal.id, address)
-        return Download(pieces, hold, media_type=media_type, headers=headers)
+        outgoing = self._history().files.outgoing(principal, pieces)
+        return Download(outgoing, hold, media_type=media_type, headers=headers)
 
     async def rename(self, request: Request, principal: Principal) -> Response:
         """Another title for a conversation."""
@@ -257,10 +291,10 @@ class HistoryRoutes:
         content = await body(request)
         if content.get("sure") is not True:
             raise InvalidMessageError(
-                "Nothing was deleted: the request does not say that it is sure."
+                wording("Nothing was deleted: the request does not say that it is sure.")
             )
-        deleted = await self._history().forget(principal, tab=tab_of(request.headers))
-        return JSONResponse({"deleted": deleted})
+        deleted, receipt = await self._history().erase(principal, tab=tab_of(request.headers))
+        return JSONResponse({"deleted": deleted, "receipt": receipt})
 
 
 def _page(conversations: list[Conversation], size: int) -> dict[str, Any]:
@@ -273,14 +307,14 @@ def _page(conversations: list[Conversation], size: int) -> dict[str, Any]:
 
 def _section(name: str) -> Section:
     if name not in get_args(Section):
-        raise InvalidMessageError("The list has no such section.", status=400)
+        raise InvalidMessageError(wording("The list has no such section."), status=400)
     return cast("Section", name)
 
 
 def _flag(content: Mapping[str, Any], name: str) -> bool | None:
     value = content.get(name)
     if value is not None and not isinstance(value, bool):
-        raise InvalidMessageError(f"“{name}” must be true or false.", status=400)
+        raise InvalidMessageError(wording("“{name}” must be true or false.", name=name), status=400)
     return value
 
 
@@ -307,7 +341,7 @@ def _before(text: str | None) -> tuple[datetime, str] | None:
     try:
         return decode_cursor(text)
     except InvalidCursorError:
-        raise InvalidMessageError("The list has no such place.", status=400) from None
+        raise InvalidMessageError(wording("The list has no such place."), status=400) from None
 
 
 def _wants_thinking(request: Request) -> bool:

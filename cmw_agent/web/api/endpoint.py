@@ -12,6 +12,8 @@ from cmw_agent.core.bodies import BodyTooLargeError, read_request_body
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.page_bodies import BODY_SECONDS
@@ -25,10 +27,12 @@ PrincipalAnswer = Callable[[Request, Principal], Awaitable[Response]]
 RenderError = Callable[[Request, UserError], Response]
 
 
-def error_response(_: Request, error: UserError) -> Response:
+def error_response(request: Request, error: UserError) -> Response:
     """Return an error as a JSON response."""
     # Whether it is another's or not there at all must show nowhere, in no id either.
-    detail = error.sentence if isinstance(error, NotFoundError) else str(error)
+    language = request_language(request.scope)
+    is_hidden = isinstance(error, NotFoundError)
+    detail = error.sentence_in(language) if is_hidden else error.text(language)
     wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     return JSONResponse({"detail": detail}, error.status, wait)
 
@@ -48,7 +52,9 @@ def endpoint(answer: Answer, about: str, render_error: RenderError = error_respo
         except UserError as error:
             return render_error(request, error)
         except ClientDisconnect:
-            return render_error(request, InvalidMessageError("The upload ended early.", status=400))
+            return render_error(
+                request, InvalidMessageError(wording("The upload ended early."), status=400)
+            )
         except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
             user_error = UserError()
             principal = request.scope.get(PRINCIPAL)
@@ -69,7 +75,7 @@ def guarded(
     answer: PrincipalAnswer,
     about: str,
     *,
-    nobody: Callable[[], Response] | None = None,
+    nobody: Callable[[Request], Response] | None = None,
     render_error: RenderError = error_response,
 ) -> Answer:
     """Return the endpoint that answers the principal of the guard.
@@ -86,7 +92,7 @@ def guarded(
         if isinstance(principal, Principal):
             return await answer(request, principal)
         if nobody is not None:
-            return nobody()
+            return nobody(request)
         raise NotFoundError
 
     return endpoint(of_principal, about, render_error)
@@ -114,13 +120,15 @@ async def body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> dict[str, A
         async with asyncio.timeout(BODY_SECONDS):
             content = orjson.loads(await read_request_body(request.receive, max_bytes))
     except TimeoutError:
-        raise InvalidMessageError("The request took too long to come.", status=408) from None
+        raise InvalidMessageError(
+            wording("The request took too long to come."), status=408
+        ) from None
     except BodyTooLargeError:
-        raise InvalidMessageError("The request is too large.", status=413) from None
+        raise InvalidMessageError(wording("The request is too large."), status=413) from None
     except orjson.JSONDecodeError:
         content = None
     if not isinstance(content, dict):
-        raise InvalidMessageError("The request must be a JSON object.", status=400)
+        raise InvalidMessageError(wording("The request must be a JSON object."), status=400)
     return content
 
 
@@ -132,5 +140,7 @@ def text(content: dict[str, Any], name: str) -> str:
     """
     value = content.get(name)
     if not isinstance(value, str):
-        raise InvalidMessageError(f"The request must name the {name}.", status=400)
+        raise InvalidMessageError(
+            wording("The request must name the {name}.", name=name), status=400
+        )
     return value

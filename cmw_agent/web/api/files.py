@@ -14,14 +14,17 @@ from starlette.routing import Route
 
 from cmw_agent.channels.common.downloads import file_response
 from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.files.notes import sentence_of
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.route_allowlist import FILE_NAME
 
 MAX_BODY_BYTES = 1_024  # of a request that names a file
-NOBODY = "Files need a visit that is kept; please allow this page's cookie and reload it."
+NOBODY = wording("Files need a visit that is kept; please allow this page's cookie and reload it.")
 
 
 class FileRoutes:
@@ -49,6 +52,7 @@ class FileRoutes:
         claimed = request.headers.get("content-type", "")
         address = request.client.host if request.client is not None else None
         file = await self._files().add(principal, name, claimed, request.stream(), address)
+        note = sentence_of(file.notes)
         return JSONResponse(
             {
                 "id": file.file_id,
@@ -56,6 +60,7 @@ class FileRoutes:
                 "kind": file.kind,
                 "size": file.size_bytes,
                 "media_type": file.media_type,
+                "note": request_language(request.scope).translate(note) if note else None,
             }
         )
 
@@ -76,5 +81,5 @@ def _error_response(request: Request, error: UserError) -> Response:
     return JSONResponse({"detail": str(error)}, error.status, {"connection": "close"})
 
 
-def _no_visit() -> Response:
+def _no_visit(_: Request) -> Response:
     return JSONResponse({"detail": NOBODY}, 403)

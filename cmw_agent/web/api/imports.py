@@ -14,9 +14,11 @@ from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.conversations.importing.service import NOT_KEPT, ImportService
 from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.api.endpoint import body, error_response, guarded, text
 
-NO_AGENT = "No agent here is for you yet, so nothing can be imported; please sign in."
+NO_AGENT = wording("No agent here is for you yet, so nothing can be imported; please sign in.")
 
 
 class ImportRoutes:
@@ -36,7 +38,7 @@ class ImportRoutes:
         answered = partial(guarded, about="imports")
         upload = answered(self.upload, nobody=_no_visit, render_error=_closing)
         return [
-            Route("/history/import", answered(self.state, nobody=_nothing)),
+            Route("/history/import", answered(self.state, nobody=_empty)),
             Route("/history/import", upload, methods=["POST"]),
             Route("/history/import/dismiss", answered(self.dismiss), methods=["POST"]),
         ]
@@ -63,7 +65,7 @@ class ImportRoutes:
         address = request.client.host if request.client is not None else None
         name = unquote(request.headers.get("x-file-name", ""), errors="replace")
         job = await self._imports().begin(principal, target, request.stream(), address, name)
-        return await import_response(job.lines())
+        return await import_response(job.lines(), request_language(request.scope))
 
 
 def _closing(request: Request, error: UserError) -> Response:
@@ -73,9 +75,9 @@ def _closing(request: Request, error: UserError) -> Response:
     return response
 
 
-def _nothing() -> Response:
+def _empty(_: Request) -> Response:
     return JSONResponse(None)
 
 
-def _no_visit() -> Response:
+def _no_visit(_: Request) -> Response:
     return JSONResponse({"detail": NOT_KEPT}, 403, {"connection": "close"})

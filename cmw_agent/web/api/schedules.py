@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language.request_language import request_language
 from cmw_agent.schedules.service import ScheduleService, TaskSummary
 from cmw_agent.web.api.endpoint import body, guarded, text
 
@@ -27,25 +28,29 @@ class ScheduleRoutes:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="schedules")
         return [
-            Route("/schedules", answered(self.listed, nobody=_nothing)),
+            Route("/schedules", answered(self.listed, nobody=_empty)),
             Route("/schedules/cancel", answered(self.cancel), methods=["POST"]),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
         """The caller's recurring tasks."""
         service = self._schedules()
-        tasks = await service.tasks(principal.id) if service is not None else []
+        tasks = (
+            await service.tasks(principal.id, request_language(request.scope))
+            if service is not None
+            else []
+        )
         return JSONResponse({"schedules": [_item(task) for task in tasks]})
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """End one of the caller's recurring tasks."""
         service, task_id = self._schedules(), text(await body(request), "id")
         if service is not None:
-            await service.cancel(principal.id, task_id)
+            await service.cancel(principal.id, task_id, request_language(request.scope))
         return JSONResponse({})
 
 
-def _nothing() -> Response:
+def _empty(_: Request) -> Response:
     return JSONResponse({"schedules": []})
 
 

@@ -21,13 +21,15 @@ from cmw_agent.conversations.shares import NO_VISIT, SharedChatNotFoundError, Sh
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.identity.channel_principals import SHARE_ID, share
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import Answer, body, endpoint, guarded, home, text
 from cmw_agent.web.api.shared_page import error_page, missing_page, shared_page
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
 from memory.share_records import Share
 
-SIGN_IN = "Please sign in to read shared chats."
+SIGN_IN = wording("Please sign in to read shared chats.")
 MAX_DIGITS = 6
 WAIT_SECONDS = 15.0  # that a page waits at most before it is drawn
 
@@ -82,7 +84,9 @@ class ShareRoutes:
         content = await body(request)
         days = content.get("days")
         if days is not None and type(days) is not int:
-            raise InvalidMessageError("The request must name the days as a number.", status=400)
+            raise InvalidMessageError(
+                wording("The request must name the days as a number."), status=400
+            )
         service, conversation = self._service(), text(content, "conversation")
         await self._chat().stored(principal.id, conversation)
         created = await service.create(
@@ -111,8 +115,11 @@ class ShareRoutes:
         )
         async with drawing:
             page = await self._service().page(reader, from_seq)
-            # Reading the Markdown of a page would hold the loop.
-            return await asyncio.to_thread(shared_page, page, address, home(request), from_seq)
+            # Escaping the texts of a page would hold the loop.
+            language = request_language(request.scope)
+            return await asyncio.to_thread(
+                shared_page, page, address, home(request), from_seq, language
+            )
 
     async def file(self, request: Request) -> Response:
         """Send a file of a shared chat, as it came, to be saved and never to be run."""
@@ -172,10 +179,11 @@ def _address(request: Request) -> str | None:
     return request.client.host if request.client is not None else None
 
 
-def _error_page(_: Request, error: UserError) -> Response:
+def _error_page(request: Request, error: UserError) -> Response:
+    language = request_language(request.scope)
     if isinstance(error, NotFoundError):
-        return missing_page()
-    page = error_page(str(error), error.status, "Not shown")
+        return missing_page(language)
+    page = error_page(str(error), error.status, wording("Not shown"), language)
     if error.retry_after is not None:
         page.headers["retry-after"] = str(error.retry_after)
     return page
@@ -198,5 +206,5 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment is not None else None
 
 
-def _no_visit() -> Response:
+def _no_visit(_: Request) -> Response:
     return JSONResponse({"detail": NO_VISIT}, 403)

@@ -1,6 +1,6 @@
-"""Serves the statistics as one page to the users whom the settings name.
+"""Serves the statistics and rated answers as pages to the users whom the settings name.
 
-To everybody else there is no such page: they get the answer that an unknown path gets.
+To everybody else there are no such pages: they get the answer that an unknown path gets.
 """
 
 import functools
@@ -13,13 +13,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cmw_agent.agent.access import NamesOf
 from cmw_agent.config.settings import Settings
 from cmw_agent.identity.principals import Principal
 from cmw_agent.llm.pricing import dollars
 from cmw_agent.observability.statistics_text import number, shown
 from cmw_agent.web.api.endpoint import endpoint
+from cmw_agent.web.api.rated_page import PAGE_ANSWERS, rated_page, wanted
 from cmw_agent.web.api.svg_charts import Bar, bars, environment, share_bar
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
+from memory.reports.rated_answers import RatedAnswer, RatedFilter
 from memory.reports.statistics import Day, Spread, Statistics
 
 MAX_NAME = 60  # characters of a site's, channel's, model's or tool's name
@@ -31,33 +34,57 @@ class _Chart(NamedTuple):
     svg: Markup
 
 
-def is_admin(settings: Settings, user_name: str | None) -> bool:
-    """Whether the settings name this user; a user without a verified name is never one."""
-    return user_name is not None and user_name in settings.admins
+def is_admin(settings: Settings, names: frozenset[str] | None) -> bool:
+    """Whether the settings list an account that has these names; None is nobody."""
+    return names is not None and not names.isdisjoint(settings.admins)
 
 
 class AdminRoutes:
-    """The page's route.
+    """The pages' routes.
 
     Args:
-        settings: Name the users who may see it.
+        settings: Name the users who may see them.
         statistics: Returns the statistics; raises `UserError` where it cannot.
+        rated: Returns rated answers whose owners agreed to it; raises likewise.
+        names_of: Returns the names of an account's newest sign-in, by the account's id.
     """
 
-    def __init__(self, settings: Settings, statistics: Callable[[], Awaitable[Statistics]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        statistics: Callable[[], Awaitable[Statistics]],
+        rated: Callable[[RatedFilter, int], Awaitable[list[RatedAnswer]]],
+        names_of: NamesOf,
+    ) -> None:
         self._settings = settings
         self._statistics = statistics
+        self._rated = rated
+        self._names_of = names_of
 
     def routes(self) -> list[Route]:
-        """Return the route, for the app's own router."""
-        return [Route("/admin/statistics", endpoint(self._answer, "statistics"))]
+        """Return the routes, for the app's own router."""
+        return [
+            Route("/admin/statistics", endpoint(self._show_statistics, "statistics")),
+            Route("/admin/ratings", endpoint(self._show_ratings, "ratings")),
+        ]
 
-    async def _answer(self, request: Request) -> Response:
-        principal = request.scope.get(PRINCIPAL)
-        name = principal.name if isinstance(principal, Principal) else None
-        if not is_admin(self._settings, name):
+    async def _show_statistics(self, request: Request) -> Response:
+        if not await self._is_admin(request):
             return JSONResponse({"detail": NOT_FOUND}, 404)
         return HTMLResponse(statistics_page(await self._statistics()))
+
+    async def _show_ratings(self, request: Request) -> Response:
+        if not await self._is_admin(request):
+            return JSONResponse({"detail": NOT_FOUND}, 404)
+        chosen = wanted(request.query_params)
+        return HTMLResponse(rated_page(await self._rated(chosen, PAGE_ANSWERS), chosen))
+
+    async def _is_admin(self, request: Request) -> bool:
+        principal = request.scope.get(PRINCIPAL)
+        names = None
+        if isinstance(principal, Principal) and self._settings.admins:
+            names = await self._names_of(principal.id)
+        return is_admin(self._settings, names)
 
 
 def statistics_page(statistics: Statistics) -> str:

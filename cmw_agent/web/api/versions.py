@@ -16,6 +16,7 @@ from cmw_agent.conversations.service import ConversationService
 from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.http_headers import tab_of
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.web.api.endpoint import body, guarded, text
 
 MAX_SHOWN: Final = 400  # messages of a page
@@ -75,5 +76,5 @@ class VersionRoutes:
 def _seq(content: dict[str, object]) -> int:
     seq = content.get("seq")
     if type(seq) is not int:
-        raise InvalidMessageError("The request names no message.")
+        raise InvalidMessageError(wording("The request names no message."))
     return seq

@@ -26,6 +26,8 @@ from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
@@ -63,9 +65,9 @@ log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 EVENTS_AT_ONCE = 16  # of one session
-ENDED = "You have signed in or out since; please reload the page."
-SUPERSEDED = "The page has connected again since it sent this."
-RESTARTS = "The app restarts; please try again in a moment."
+ENDED = wording("You have signed in or out since; please reload the page.")
+SUPERSEDED = wording("The page has connected again since it sent this.")
+RESTARTS = wording("The app restarts; please try again in a moment.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,9 @@ class EventServer:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         for _, buffer in self._buffers:
-            lost = b"".join(failed(event, UserError(RESTARTS)) for event in buffer.open_events)
+            lost = b"".join(
+                failed(event, UserError(RESTARTS), buffer.language) for event in buffer.open_events
+            )
             ended = closing()
             buffer.farewell = buffer.take() + lost + ended
             buffer.arrived.set()
@@ -182,7 +186,9 @@ class EventServer:
         """End every stream and event of a principal, of an account those of its one login."""
         for key, buffer in self._buffers:
             if _is_same(buffer.principal, principal):
-                lost = b"".join(failed(event, UserError(ENDED)) for event in buffer.open_events)
+                lost = b"".join(
+                    failed(event, UserError(ENDED), buffer.language) for event in buffer.open_events
+                )
                 buffer.farewell = lost + closing()
                 buffer.arrived.set()
                 buffer.abandon()
@@ -196,10 +202,13 @@ class EventServer:
         body = orjson.loads(await request.body())
         index, data = body.get("fn_index"), body.get("data")
         function = self._functions.get(index) if type(index) is int else None
+        language = request_language(scope)
         if function is None:
-            return _answer(404, "This event is not known; please reload the page.")
+            return _answer(
+                404, language.gettext("This event is not known; please reload the page.")
+            )
         if not isinstance(data, list) or len(data) != function.inputs:
-            return _answer(422, "The event's inputs are not those that it takes.")
+            return _answer(422, language.gettext("The event's inputs are not those that it takes."))
         principal, address, key = scope[PRINCIPAL], _address(scope), body["session_hash"]
         try:
             if function.starts_turn:
@@ -209,10 +218,12 @@ class EventServer:
             buffer = self._buffers.open(key, principal, address)
         except UserError as error:
             return _refused(error, scope)
+        buffer.language = language
         if not self._is_current(scope, key, buffer):
-            return _answer(409, SUPERSEDED)
+            return _answer(409, language.translate(SUPERSEDED))
         if len(buffer.running) >= EVENTS_AT_ONCE:
-            return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
+            detail = language.gettext("This page asks too much at once.")
+            return _answer(429, detail, {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
         arguments = [*data, gr_request]
         call = EventCall(function, arguments, from_page=type(body.get("trigger_id")) is int)
@@ -272,10 +283,10 @@ class EventServer:
                     kind=type(error).__name__,
                     principal=buffer.principal.log_name,
                 )
-                ending = failed(event, error)
+                ending = failed(event, error, buffer.language)
             except NotReadError:
                 log.info("event not read", principal=buffer.principal.log_name)
-                ending = failed(event, UserError())
+                ending = failed(event, UserError(), buffer.language)
             except Exception as error:  # noqa: BLE001 (its id is shown, its place is logged)
                 user_error = UserError()
                 log.error(  # noqa: TRY400 (its places are named, its text is not)
@@ -284,7 +295,7 @@ class EventServer:
                     principal=buffer.principal.log_name,
                     cause=describe_exception(error),
                 )
-                ending = failed(event, user_error)
+                ending = failed(event, user_error, buffer.language)
             buffer.end(event, ending)
             await self._fetched(buffer)
 
@@ -328,7 +339,7 @@ class EventServer:
             await _refused(error, scope)(scope, receive, send)
             return
         if not self._is_current(scope, key, buffer):
-            await _answer(409, SUPERSEDED)(scope, receive, send)
+            await _answer(409, request_language(scope).translate(SUPERSEDED))(scope, receive, send)
             return
         reader = buffer.reader = object()
         gone = asyncio.create_task(disconnected(receive), name="stream-watch")
@@ -426,4 +437,8 @@ def _refused(error: UserError, scope: Scope) -> JSONResponse:
         request=request,
         principal=principal,
     )
-    return _answer(error.status, str(error), {"retry-after": str(error.retry_after or 2)})
+    return _answer(
+        error.status,
+        error.text(request_language(scope)),
+        {"retry-after": str(error.retry_after or 2)},
+    )

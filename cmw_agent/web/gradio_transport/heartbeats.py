@@ -79,7 +79,7 @@ class Heartbeats:
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
         tab = tab_of(Headers(scope=scope))
         beat = self._opened(key.value, _Heartbeat(me, connection_of(scope)))
-        gone = asyncio.create_task(_gone_or_over(receive, beat.over), name="heartbeat-watch")
+        gone = asyncio.create_task(_wait_for_end(receive, beat.over), name="heartbeat-watch")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
             with self._changes.reading(me.id) as reader:
@@ -152,7 +152,7 @@ async def disconnected(receive: Receive) -> None:
         message = await receive()
 
 
-async def _gone_or_over(receive: Receive, over: asyncio.Event) -> None:
+async def _wait_for_end(receive: Receive, over: asyncio.Event) -> None:
     waits = [asyncio.ensure_future(wait) for wait in (disconnected(receive), over.wait())]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Import hooks that make `import gradio` cheaper; they act on two modules by name.
+"""Import hooks that make `import gradio` cheaper; they act on three modules by name.
 
 - pandas is executed when one of its attributes is first read. Gradio imports it at its start and
   needs it for data frames and plots, of which the page has none. Before Python 3.11.9 and 3.12.3
@@ -7,17 +7,20 @@
 - Gradio writes a stub file (``.pyi``) for each component's class when the class is made: it
   parses the component's source twice, renders a template and may write into its own package.
   The stubs serve editors, so the function that writes them does nothing here.
+- Gradio imports the package `mcp`, where there is one, for a server that the app does not run: 0.8 s
+  and 30 MB. It does without it, as where there is none.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 LAZY_MODULE = "pandas"
 STUB_MODULE, STUB_WRITER = "gradio.component_meta", "create_or_modify_pyi"
+MCP_MODULE, MCP_PACKAGE = "gradio.mcp", "mcp"
 
 
 class _WithoutStubs(Loader):
@@ -35,19 +38,44 @@ class _WithoutStubs(Loader):
             setattr(module, STUB_WRITER, _no_stub)
 
 
+class _WithoutMcp(Loader):
+    """Loads Gradio's own MCP server as where there is no package `mcp`."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        is_loaded = MCP_PACKAGE in sys.modules
+        if not is_loaded:
+            sys.modules[MCP_PACKAGE] = None  # type: ignore[assignment]
+        try:
+            self._loader.exec_module(module)
+        finally:
+            if not is_loaded:
+                del sys.modules[MCP_PACKAGE]
+
+
+# How each module is loaded.
+LOADERS: Mapping[str, Callable[[Loader], Loader]] = MappingProxyType(
+    {LAZY_MODULE: LazyLoader, STUB_MODULE: _WithoutStubs, MCP_MODULE: _WithoutMcp}
+)
+
+
 class LeanFinder(MetaPathFinder):
-    """Finds modules as Python does, and loads the two in another way."""
+    """Finds modules as Python does, and loads the three in another way."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of one of the two; None for other modules."""
-        if fullname not in (LAZY_MODULE, STUB_MODULE):
+        """Return the spec of one of the three; None for other modules."""
+        if fullname not in LOADERS:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            change = LazyLoader if fullname == LAZY_MODULE else _WithoutStubs
-            spec.loader = change(spec.loader)
+            spec.loader = LOADERS[fullname](spec.loader)
         return spec
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import Language, languages
 from cmw_agent.limits.budgets import BudgetKind, Budgets, BudgetScope, Hold
 from cmw_agent.limits.limiter import network_of
 
@@ -35,6 +36,7 @@ class EventBuffer:
         farewell: What goes out last, once the stream is to end.
         unread_seconds: How long a writer waits for the reader.
         connection: Which of its page's connections it is for; see `renew`.
+        language: The language that the page is drawn in.
     """
 
     principal: Principal
@@ -49,6 +51,7 @@ class EventBuffer:
     farewell: bytes | None = None
     unread_seconds: float = UNREAD_SECONDS
     connection: int = 0
+    language: Language = field(default_factory=lambda: languages().english)
 
     async def put(self, message: bytes) -> None:
         """Add a message; wait while the reader is far behind.
@@ -180,4 +183,4 @@ class EventBuffers:
 
     def _is_crowd(self, item: tuple[str, EventBuffer]) -> bool:
         principal = item[1].principal
-        return not principal.is_kept or self._budgets.used_by_owner(MAILBOXES, principal.id) > 1
+        return not principal.is_stored or self._budgets.used_by_owner(MAILBOXES, principal.id) > 1

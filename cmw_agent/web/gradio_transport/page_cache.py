@@ -2,7 +2,7 @@
 
 Gradio renders both anew for every visitor, though nothing in them is personal: they depend on
 the address under which the page is reached. Here each is rendered and compressed once for each
-address, and the page for each look of a public agent.
+address, and the page for each look of a public agent and each language.
 """
 
 import gzip
@@ -14,6 +14,8 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.language import Language
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.security.route_allowlist import API
 
 INFO = f"{API}/info"
@@ -23,7 +25,9 @@ HOST = "host"
 # From these Gradio would make addresses. A trusted proxy's have become Host and scheme before.
 FORWARDED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
 
-Address = tuple[str | None, ...]
+Variant = tuple[str, str]  # the id of a public agent, the tag of a language
+NO_VARIANT: Variant = ("", "")  # of what is alike for all
+Address = tuple[str | Variant | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class _CachedPage:
     content_type: str
 
     def response(self, *, gzipped: bool) -> Response:
-        headers = {"vary": "accept-encoding"}
+        headers = {"vary": "accept-encoding, accept-language, cookie"}
         if gzipped:
             headers["content-encoding"] = "gzip"
         return Response(
@@ -44,10 +48,10 @@ class _CachedPage:
 class Document(Protocol):
     """Makes the page's document of Gradio's, as `cmw_agent.web.page.document` does."""
 
-    def variant(self, agent_id: str | None) -> str:
-        """Return which document an address with this agent gets."""
+    def variant(self, agent_id: str | None, language: Language) -> Variant:
+        """Return which document an address with this agent gets in a language."""
 
-    def made_of(self, page: bytes, variant: str) -> bytes:
+    def render(self, page: bytes, variant: Variant) -> bytes:
         """Return that document."""
 
 
@@ -74,8 +78,10 @@ class Pages:
             await self._app(plain, receive, send)
             return
         headers = Headers(scope=scope)
-        agent = QueryParams(scope["query_string"]).get("agent") if scope["path"] == "/" else None
-        variant = self._document.variant(agent)
+        variant = NO_VARIANT
+        if scope["path"] == "/":
+            agent = QueryParams(scope["query_string"]).get("agent")
+            variant = self._document.variant(agent, request_language(scope))
         address = (
             variant,
             scope["path"],
@@ -95,7 +101,9 @@ class Pages:
         gzipped = "gzip" in headers.get("accept-encoding", "")
         await page.response(gzipped=gzipped)(scope, receive, send)
 
-    async def _render(self, scope: Scope, receive: Receive, variant: str) -> _CachedPage | Response:
+    async def _render(
+        self, scope: Scope, receive: Receive, variant: Variant
+    ) -> _CachedPage | Response:
         # What is not part of the address must not shape what others get from here.
         wanted = [(k, v) for k, v in scope["headers"] if k == HOST.encode()]
         start: Message = {"status": 500, "headers": []}
@@ -115,7 +123,7 @@ class Pages:
             )
         page = bytes(body)
         if scope["path"] == "/":
-            page = self._document.made_of(page, variant)
+            page = self._document.render(page, variant)
         return _CachedPage(
             page, gzip.compress(page, 6), response_headers.get("content-type", "text/html")
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import Language
 
 UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
 SHOWN_SECONDS = 10
@@ -66,9 +67,10 @@ def completed(event: str, output: dict[str, Any], *, success: bool = True) -> by
     )
 
 
-def failed(event: str, error: UserError) -> bytes:
+def failed(event: str, error: UserError, language: Language) -> bytes:
     """Return the last message of an event that has failed, with the error's sentence."""
-    output = {"error": str(error), "duration": SHOWN_SECONDS, "visible": True, "title": "Sorry"}
+    title, text = language.gettext("Sorry"), error.text(language)
+    output = {"error": text, "duration": SHOWN_SECONDS, "visible": True, "title": title}
     return completed(event, output, success=False)
 
 

@@ -3,17 +3,22 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from cmw_agent.agent.access import names_of
-from cmw_agent.core.errors import UserError
+from cmw_agent.core.access_names import GROUP
+from cmw_agent.core.errors import UserError, describe_exception
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
+from cmw_agent.language import wording
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from memory.conversations.transfer import Holdings
 from memory.errors import HoldingsChangedError, LoginExistsError
 from memory.logins import Taking
+
+log = get_logger(__name__)
 
 LIVE_CACHE_SECONDS = 1.0  # a login that was live is not looked up again for so long
 MAX_CACHED_LOGINS = 10_000
@@ -23,14 +28,14 @@ class LoginUsedError(UserError):
     """The sign-in has been completed before."""
 
     status = 400
-    sentence = "This sign-in is over; please sign in again."
+    sentence = wording("This sign-in is over; please sign in again.")
 
 
 class ListChangedError(UserError):
     """The visitor's conversations have changed since they were listed."""
 
     status = 409
-    sentence = "There is something new in this list; please look at it again."
+    sentence = wording("There is something new in this list; please look at it again.")
 
 
 class Accounts:
@@ -41,12 +46,18 @@ class Accounts:
     Args:
         runtime: Holds the logins, the live sessions and the memory.
         events: Holds the event streams that end with a login.
+        keys: Secret keys, with which a visitor's secrets are sealed anew for the account.
         clock: Monotonic time in seconds.
     """
 
     def __init__(
-        self, runtime: Runtime, events: EventServer, clock: Callable[[], float] = time.monotonic
+        self,
+        runtime: Runtime,
+        events: EventServer,
+        keys: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._keys = keys
         self._runtime = runtime
         self._events = events
         self._clock = clock
@@ -77,9 +88,21 @@ class Accounts:
         with mapped_store_errors():
             return await self._runtime.memory.holdings(principal.id)
 
-    def groups_that_count(self, account: Principal) -> list[str]:
-        """Return those of an account's groups that some agent's access list names, sorted."""
-        return sorted(self._runtime.agents.named_groups(account.groups))
+    def connected_names(self, holdings: Holdings) -> list[str]:
+        """Return what a page calls the accounts and servers that a sign-in can transfer."""
+        connecting = self._runtime.connecting
+        return [
+            *(
+                connecting.title(one.toolkit) if connecting is not None else one.toolkit
+                for one in holdings.connections
+            ),
+            *(f"{one.server} ({one.url})" if one.url else one.server for one in holdings.servers),
+        ]
+
+    def names_that_count(self, account: Principal) -> list[str]:
+        """Return an account's names without the groups that no list names, sorted."""
+        named = self._runtime.agents.named | self._runtime.settings.admins
+        return sorted(name for name in account.names if not name.startswith(GROUP) or name in named)
 
     async def sign_in(
         self, account: Principal, visitor: Principal | None, digest: str | None
@@ -96,21 +119,37 @@ class Accounts:
             LoginUsedError: This login has begun before.
             ListChangedError: The visitor's holdings no longer have this digest.
         """
-        taking = Taking(visitor.id, digest) if visitor is not None and digest is not None else None
+        taking = None
+        if visitor is not None and digest is not None:
+            taking = Taking(visitor.id, digest, partial(self._reseal, visitor.id, account.id))
         if visitor is not None:
             await self._end_sessions(visitor)
         with mapped_store_errors():
             try:
                 await self._runtime.logins.begin(
-                    account.id, str(account.login), names_of(account), taking
+                    account.id, str(account.login), account.names, taking
                 )
             except LoginExistsError:
                 raise LoginUsedError from None
             except HoldingsChangedError:
                 raise ListChangedError from None
+        if taking is not None:
+            await self._hand_over_recordings(account, taking.from_owner)
         if visitor is not None:
+            if taking is not None:
+                await self._runtime.history.note_move(account, visitor)
             # Again, for sessions that were made meanwhile: they still show what they have drawn.
             await self._end_sessions(visitor)
+            if (mcp := self._runtime.services.mcp) is not None:
+                mcp.forget(visitor.id)
+
+    async def _hand_over_recordings(self, account: Principal, from_owner: str) -> None:
+        if (recorder := self._runtime.services.dependencies.recorder) is None:
+            return
+        try:
+            await recorder.hand_over(account.id, from_owner)
+        except OSError as error:  # the conversations have moved: the sign-in stands
+            log.warning("recordings were not handed over", cause=describe_exception(error))
 
     async def sign_out(self, account: Principal) -> None:
         """End an account's login everywhere, and its sessions and streams in this process."""
@@ -121,6 +160,12 @@ class Accounts:
         self._live.pop(login, None)
         _evict_oldest(self._ended)
         await self._end_sessions(account)
+
+    def _reseal(self, from_owner: str, owner: str, server: str, sealed: str) -> str | None:
+        # Its library is loaded already where users sign in at servers.
+        from cmw_agent.identity.sealing import MCP_GRANT, Sealer  # noqa: PLC0415
+
+        return Sealer(self._keys).moved(from_owner, owner, f"{MCP_GRANT}.{server}", sealed)
 
     async def _end_sessions(self, principal: Principal) -> None:
         """End the principal's event streams, stop its turns (their text is stored) and import, release its sessions."""

@@ -17,6 +17,8 @@ from starlette.routing import Route
 from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.api.endpoint import body, cookie_principal, guarded, home, text
 from cmw_agent.web.login.accounts import Accounts, LoginUsedError
 from cmw_agent.web.login.consent_page import consent_page
@@ -37,7 +39,8 @@ class PendingSignIn:
         account: The id of the account.
         login: The id of the login that is to begin.
         name: The account's user name, if the provider gave one.
-        groups: Those of the account's groups that some agent names: a cookie has no room for all.
+        names: What lists may call the account; of its groups those that some list names: a cookie
+            has no room for all.
         path: Where the browser goes after the sign-in.
     """
 
@@ -45,14 +48,14 @@ class PendingSignIn:
     account: str
     login: str
     name: str | None
-    groups: list[str]
+    names: list[str]
     path: str
 
     @property
     def principal(self) -> Principal:
         """The account that signs in."""
-        groups = frozenset(self.groups)
-        return Principal(self.account, "account", login=self.login, name=self.name, groups=groups)
+        names = frozenset(self.names)
+        return Principal(self.account, "account", login=self.login, name=self.name, names=names)
 
 
 class ConsentRoutes:
@@ -90,7 +93,7 @@ class ConsentRoutes:
 
         async def endpoint(request: Request) -> Response:
             if not self._is_open:
-                return _not_found()
+                return _not_found(request)
             return await by_method["POST" if request.method == "POST" else "GET"](request)
 
         return [Route(PATH, endpoint, methods=list(by_method))]
@@ -104,9 +107,9 @@ class ConsentRoutes:
             visitor: The browser's principal.
             path: Where the browser goes after the sign-in.
         """
-        groups = self._accounts.groups_that_count(account)
+        names = self._accounts.names_that_count(account)
         pending = PendingSignIn(
-            visitor.id, account.id, str(account.login), account.name, groups, path
+            visitor.id, account.id, str(account.login), account.name, names, path
         )
         packed = base64.urlsafe_b64encode(orjson.dumps(asdict(pending)))
         response = RedirectResponse(home(request) + PATH[1:], 303)
@@ -119,7 +122,14 @@ class ConsentRoutes:
         if pending is None:
             return RedirectResponse(home(request), 303)
         holdings = await self._accounts.holdings(principal)
-        return HTMLResponse(consent_page(holdings, pending.name, home(request)))
+        document = consent_page(
+            holdings,
+            self._accounts.connected_names(holdings),
+            pending.name,
+            home(request),
+            request_language(request.scope),
+        )
+        return HTMLResponse(document)
 
     async def decide(self, request: Request, principal: Principal) -> Response:
         """Complete the sign-in, and transfer the listed data where the choice is ``move``.
@@ -128,11 +138,13 @@ class ConsentRoutes:
             UserError: The request is malformed, no sign-in is pending, or the list has changed.
         """
         if media_type(request.headers) != "application/json":
-            raise InvalidMessageError("The request must be application/json.", status=415)
+            raise InvalidMessageError(wording("The request must be application/json."), status=415)
         content = await body(request)
         choice = content.get("choice")
         if choice not in ("move", "leave"):
-            raise InvalidMessageError("The conversations are either moved or left.", status=400)
+            raise InvalidMessageError(
+                wording("The conversations are either moved or left."), status=400
+            )
         digest = text(content, "shown") if choice == "move" else None
         pending = self._pending(request, principal)
         if pending is None:
@@ -164,5 +176,5 @@ class ConsentRoutes:
         response.headers.append("set-cookie", cookie)
 
 
-def _not_found() -> Response:
+def _not_found(_: Request) -> Response:
     return JSONResponse({"detail": NOT_FOUND}, 404)

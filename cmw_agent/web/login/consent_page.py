@@ -1,7 +1,10 @@
 """Renders the page that asks whether a visitor's conversations move to the account."""
 
+from collections.abc import Sequence
+from datetime import UTC
 from html import escape
 
+from cmw_agent.language import Language, wording
 from memory.conversations.transfer import Holdings, Listed
 
 STYLE = """
@@ -45,81 +48,143 @@ a { color: inherit; text-underline-offset: .18em; }
 @media (max-width: 30rem) { .choices button { flex: 1 1 100%; }
   .chats li { flex-direction: column; gap: 0; } }
 """
-INTRODUCTION = (
+TITLE = wording("Move your chats to your account?")
+HEADING = wording("Move these chats to your account?")
+SIGNING_IN = wording("You are signing in now.")
+MOVE = wording("Move these to my account")
+LEAVE = wording("Leave them")
+NEEDS_SCRIPT = wording("Please switch JavaScript on to choose.")
+CANCEL = wording("Cancel the sign-in")
+# The script shows these.
+FAILED = wording("That did not work; please try again.")
+AGAIN = wording("Show the list again")
+UNREACHABLE = wording("The server cannot be reached right now; please try again.")
+INTRODUCTION = wording(
     "Somebody has chatted in this browser without being signed in: you, or somebody else. "
     "Nothing of that is part of your account yet. Move it there only if you recognise it as yours."
 )
-PERMISSIONS = "Permissions to run tools without asking never move; you are asked again."
-HINT = (
+PERMISSIONS = wording("Permissions to run tools without asking never move; you are asked again.")
+HINT = wording(
     "What you leave stays with the visitor who wrote it, and cannot be opened in this browser "
     "after you have signed in."
 )
 
 
-def consent_page(holdings: Holdings, name: str | None, home: str) -> str:
+def consent_page(
+    holdings: Holdings, connected: Sequence[str], name: str | None, home: str, language: Language
+) -> str:
     """Return the HTML document of the consent page; its one script is ``consent.js``.
 
     Args:
         holdings: The visitor's data.
+        connected: What the page calls the visitor's connected accounts and MCP servers.
         name: The account's user name, as the provider gave it.
         home: The path of the chat.
+        language: The reader's language.
     """
-    as_name = f"as <strong><bdi>{escape(name)}</bdi></strong>" if name else "now"
+
+    def t(text: str) -> str:
+        return escape(language.translate(text))
+
+    signing_in = t(SIGNING_IN)
+    if name:
+        as_name = escape(language.gettext("You are signing in as {name}."))
+        signing_in = as_name.replace("{name}", f"<strong><bdi>{escape(name)}</bdi></strong>")
     home_path = escape(home, quote=True)
+    facts = "".join(f"<li>{escape(fact)}</li>" for fact in _facts(holdings, connected, language))
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="robots" content="noindex"><title>Move your chats to your account?</title>'
+        f'<!doctype html><html lang="{language.tag}" dir="{language.direction}"><head>'
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="robots" content="noindex"><title>{t(TITLE)}</title>'
+        '<link rel="icon" href="data:,">'  # or the browser asks the root of the host for one
         f'<style>{STYLE}</style><script src="{home_path}consent.js" defer></script></head><body>'
-        f'<main data-shown="{holdings.digest}"><h1>Move these chats to your account?</h1>'
-        f"<p>You are signing in {as_name}. {INTRODUCTION}</p>"
-        f"{_chats(holdings)}"
-        f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(holdings))}</ul>'
-        '<div class="choices"><button type="button" class="move" data-choice="move">'
-        'Move these to my account</button><button type="button" data-choice="leave">'
-        f'Leave them</button></div><p class="hint">{HINT}</p>'
-        f'<p role="alert"></p><noscript><p>Please switch JavaScript on to choose.</p></noscript>'
-        f'<p class="hint"><a href="{home_path}">Cancel the sign-in</a></p></main></body></html>'
+        f'<main data-shown="{holdings.digest}" data-failed="{t(FAILED)}" data-again="{t(AGAIN)}" '
+        f'data-unreachable="{t(UNREACHABLE)}"><h1>{t(HEADING)}</h1>'
+        f"<p>{signing_in} {t(INTRODUCTION)}</p>"
+        f"{_chats(holdings, language)}"
+        f'<ul class="facts">{facts}</ul>'
+        # Its script enables the buttons: a click before it has come would be lost.
+        '<div class="choices"><button type="button" disabled class="move" data-choice="move">'
+        f'{t(MOVE)}</button><button type="button" disabled data-choice="leave">'
+        f'{t(LEAVE)}</button></div><p class="hint">{t(HINT)}</p>'
+        f'<p role="alert"></p><noscript><p>{t(NEEDS_SCRIPT)}</p></noscript>'
+        f'<p class="hint"><a href="{home_path}">{t(CANCEL)}</a></p></main></body></html>'
     )
 
 
-def _chats(holdings: Holdings) -> str:
+def _chats(holdings: Holdings, language: Language) -> str:
     if not holdings.conversations:
         return ""
-    items = "".join(_item(item) for item in holdings.newest)
+    items = "".join(_item(item, language) for item in holdings.newest)
+    heading = language.ngettext(
+        "{count} conversation", "{count} conversations", holdings.conversations
+    )
+    label = escape(language.gettext("Conversations"))
     return (
-        f"<h2>{_counted(holdings.conversations, 'conversation')}</h2>"
-        f'<ul class="chats" tabindex="0" aria-label="Conversations">{items}{_older(holdings)}</ul>'
+        f"<h2>{escape(heading)}</h2>"
+        f'<ul class="chats" tabindex="0" aria-label="{label}">{items}{_older(holdings, language)}</ul>'
     )
 
 
-def _item(item: Listed) -> str:
+def _item(item: Listed, language: Language) -> str:
     moment = item.last_activity_at
+    shown = escape(language.datetime(moment, UTC))
     return (
         f'<li><bdi>{escape(item.title)}</bdi><time datetime="{moment.isoformat()}">'
-        f"{moment:%d %b %Y, %H:%M} UTC</time></li>"
+        f"{shown} UTC</time></li>"
     )
 
 
-def _older(holdings: Holdings) -> str:
+def _older(holdings: Holdings, language: Language) -> str:
     older = holdings.conversations - len(holdings.newest)
-    return f'<li class="more">and {_counted(older, "older conversation")}</li>' if older else ""
+    if not older:
+        return ""
+    text = language.ngettext(
+        "and {count} older conversation", "and {count} older conversations", older
+    )
+    return f'<li class="more">{escape(text)}</li>'
 
 
-def _facts(holdings: Holdings) -> list[str]:
+def _facts(holdings: Holdings, connected: Sequence[str], language: Language) -> list[str]:
     facts = []
     if holdings.files:
-        facts.append(f"{_counted(holdings.files, 'file')} would move too.")
-    if holdings.shares:
-        links = _counted(holdings.shares, "link")
-        facts.append(f"{links} to shared copies of these chats would move too, and stay open.")
-    if holdings.tasks:
-        tasks = (
-            f"{_counted(holdings.tasks, 'recurring task')} will not move: if you move the chats, "
+        facts.append(
+            language.ngettext(
+                "{count} file would move too.", "{count} files would move too.", holdings.files
+            )
         )
-        facts.append(tasks + ("it ends." if holdings.tasks == 1 else "they end."))
-    return [*facts, PERMISSIONS]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    if holdings.prompts:
+        facts.append(
+            language.ngettext(
+                "{count} saved prompt would move too.",
+                "{count} saved prompts would move too.",
+                holdings.prompts,
+            )
+        )
+    if holdings.shares:
+        facts.append(
+            language.ngettext(
+                "{count} link to shared copies of these chats would move too, and stay open.",
+                "{count} links to shared copies of these chats would move too, and stay open.",
+                holdings.shares,
+            )
+        )
+    if holdings.tasks:
+        facts.append(
+            language.ngettext(
+                "{count} recurring task will not move: if you move the chats, it ends.",
+                "{count} recurring tasks will not move: if you move the chats, they end.",
+                holdings.tasks,
+            )
+        )
+    if connected:
+        fact = language.ngettext(
+            "{count} connection would move too: {names}. What your account has connected itself "
+            "goes on being used.",
+            "{count} connections would move too: {names}. What your account has connected itself "
+            "goes on being used.",
+            len(connected),
+            names=", ".join(connected),
+        )
+        facts.append(fact)
+    return [*facts, language.translate(PERMISSIONS)]

@@ -20,10 +20,12 @@ from starlette.routing import Route
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.api.endpoint import cookie_principal, endpoint, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
-from cmw_agent.web.login.sign_in import Secrets, SignInError
+from cmw_agent.web.login.sign_in import Secrets, SignInError, refusal
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import VisitorTokens, cookie_name, cookies, set_cookie
 
@@ -35,10 +37,11 @@ log = get_logger(__name__)
 COOKIE = "cmw_login"
 COOKIE_SECONDS = 600  # from the link to the callback
 MAX_NEXT_CHARS = 512
-REFUSED = "The sign-in was cancelled or refused; please try again."
+DECLINED = ("access_denied", "login_required", "consent_required", "interaction_required")
+REFUSED = wording("The sign-in was cancelled or refused; please try again.")
 ERROR_PAGE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not signed in</title>'
-    '<h1>Not signed in</h1><p role="alert">{sentence}</p><p><a href="{home}">Back to the chat</a></p>'
+    '<!doctype html><html lang="{tag}"><meta charset="utf-8"><title>{title}</title>'
+    '<h1>{title}</h1><p role="alert">{sentence}</p><p><a href="{home}">{back}</a></p>'
 )
 
 
@@ -139,7 +142,10 @@ class LoginRoutes:
         visitor = cookie_principal(request)
         attempt = self._attempt(request, visitor)
         code = request.query_params.get("code")
-        if not code or "error" in request.query_params:
+        refused = request.query_params.get("error")
+        if refused is not None and refused not in DECLINED:
+            raise refusal(refused)
+        if not code or refused is not None:
             raise SignInError(REFUSED)
         account = await provider.account(_callback_address(request), code, attempt.secrets)
         if visitor is not None and not (await self._accounts.holdings(visitor)).is_empty:
@@ -205,7 +211,14 @@ def _error_response(request: Request, error: UserError) -> Response:
     log.info("sign-in refused", error_id=error.error_id, kind=type(error).__name__)
     if request.method == "POST":
         return JSONResponse({"detail": str(error)}, error.status)
-    page = ERROR_PAGE.format(sentence=html.escape(str(error)), home=html.escape(home(request)))
+    language = request_language(request.scope)
+    page = ERROR_PAGE.format(
+        tag=language.tag,
+        title=html.escape(language.gettext("Not signed in")),
+        sentence=html.escape(language.translate(str(error))),
+        home=html.escape(home(request)),
+        back=html.escape(language.gettext("Back to the chat")),
+    )
     return HTMLResponse(page, error.status)
 
 

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from cmw_agent.config.look import COLOUR, Look
+from cmw_agent.language.request_language import request_language
 from cmw_agent.web.page.bundles import SCRIPT, STATIC
 from cmw_agent.web.page.page_look import icon_of
 
@@ -21,9 +22,9 @@ ICONS: Final = (
     ("icon-maskable-512.png", "512x512", "maskable"),
 )
 OFFLINE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
+<html lang="{tag}" dir="{direction}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}: no connection</title>
+<title>{name}: {title}</title>
 <style>
 :root {{ color-scheme: light dark; font-family: system-ui, sans-serif; }}
 body {{ min-height: 100dvh; margin: 0; display: grid; place-content: center; justify-items: center;
@@ -32,9 +33,9 @@ h1, p {{ margin: 0; }}
 a {{ padding: .6rem 1.4rem; border-radius: .75rem; text-decoration: none; background: {colour};
   color: #fff; }}
 </style></head><body>
-<h1>No connection</h1>
-<p>{name} cannot be reached now. What you have written and not sent is kept in this browser.</p>
-<a href="">Try again</a>
+<h1>{title}</h1>
+<p>{sentence}</p>
+<a href="">{again}</a>
 <script>
 const back = () => fetch("healthz", {{ cache: "no-store", signal: AbortSignal.timeout(4000) }})
   .then((answer) => {{ if (answer.ok) location.reload(); }}).catch(() => {{}});
@@ -101,8 +102,21 @@ class AppFiles:
 
     async def offline(self, request: Request) -> Response:
         """The page that the service worker shows without a network."""
-        name = html.escape(self._look.name)
-        return HTMLResponse(OFFLINE.format(name=name, colour=COLOUR))
+        language, name = request_language(request.scope), self._look.name
+        sentence = language.gettext(
+            "{name} cannot be reached now. What you have written and not sent is kept in this browser.",
+            name=name,
+        )
+        page = OFFLINE.format(
+            tag=language.tag,
+            direction=language.direction,
+            name=html.escape(name),
+            title=html.escape(language.gettext("No connection")),
+            sentence=html.escape(sentence),
+            again=html.escape(language.gettext("Reload")),
+            colour=COLOUR,
+        )
+        return HTMLResponse(page, headers={"vary": "accept-language, cookie"})
 
     async def favicon(self, request: Request) -> Response:
         """The icon for those who ask for it at the usual address."""

@@ -15,17 +15,18 @@ from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.http_headers import tab_of
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.language import Language, wording
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page.drawn_message import DrawnMessage
-from cmw_agent.web.page.page_request import identify, time_zone
+from cmw_agent.web.page.page_request import identify, language_of, time_zone
 from cmw_agent.web.page.page_view import PageView, Shown, load_view
 from cmw_agent.web.page.temporary import temporary_chat
 from cmw_agent.web.page.turn_view import TurnView
 from memory.errors import ConversationNotFoundError
 from memory.records import Conversation, new_conversation_id
 
-SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
+SIGN_IN_NOTE = wording("Nobody answers you here yet; please sign in.")
 
 
 class BaseHandlers:
@@ -55,6 +56,7 @@ class BaseHandlers:
         session.address = request.client.host if request.client is not None else None
         session.tab = tab_of(request.request.headers) if request.request is not None else None
         session.time_zone = time_zone(request)
+        session.language = language_of(request)
         await self._runtime.visit(session)
         return session
 
@@ -68,9 +70,10 @@ class BaseHandlers:
         """
         usable = [item.id for item in await self._runtime.agents.usable_for(session.principal)]
         if not usable:
-            return (
-                Notice(SIGN_IN_NOTE, "Not signed in") if self._runtime.settings.accounts else None
-            )
+            if not self._runtime.settings.accounts:
+                return None
+            language = session.language
+            return Notice(language.translate(SIGN_IN_NOTE), language.gettext("Not signed in"))
         present = session.agent_id if session.agent_id in usable else usable[0]
         session.agent_id = agent_id if isinstance(agent_id, str) and agent_id in usable else present
         return None
@@ -146,8 +149,14 @@ async def begin_later() -> None:
     """Do nothing: the page's new chat follows the notice."""
 
 
-def notice_of(reply: ControlReply) -> Notice:
+def notice_of(reply: ControlReply, language: Language) -> Notice:
     """Return what the page says of a control command that was carried out."""
     if reply.deleted is None:
-        return Notice("This is a new conversation.", "New chat", "info")
-    return Notice(f"Deleted conversations: {reply.deleted}.", "Everything was deleted", "info")
+        return Notice(
+            language.gettext("This is a new conversation."), language.gettext("New chat"), "info"
+        )
+    return Notice(
+        language.gettext("Deleted conversations: {count}.", count=reply.deleted),
+        language.gettext("Everything was deleted"),
+        "info",
+    )

@@ -24,30 +24,43 @@ class BuiltFiles:
 
     Args:
         folder: Where they are.
+        has_gradio: Whether the page takes Gradio's bundled files; not where it has components that
+            are not among them.
     """
 
-    def __init__(self, folder: Path = BUILT) -> None:
+    def __init__(self, folder: Path = BUILT, *, has_gradio: bool = True) -> None:
         self._folder = folder
-        self._names = {path.name for path in folder.iterdir() if path.suffix in TYPES}
+        self._has_gradio = has_gradio
+        self.names = {path.name for path in folder.iterdir() if path.suffix in TYPES}
         self._packed: dict[str, bytes] = {}  # by name: as many as there are files
 
-    def head_tags(self) -> bytes:
-        """Return the tags that load the pane, for the page's head."""
-        style, script = (self._address(name) for name in (STYLE, SCRIPT))
-        tags = f'<link rel="stylesheet" href="{style}"><script src="{script}" defer></script>'
-        return tags.encode()
+    def address(self, name: str) -> str:
+        """Return a file's address, which is another one once its content has changed."""
+        digest = hashlib.sha256((self._folder / name).read_bytes()).hexdigest()
+        return f"built/{name}?v={digest[:16]}"
+
+    def gradio(self, version: str) -> tuple[str, str] | None:
+        """Return the addresses of Gradio's bundled script and style sheet.
+
+        Args:
+            version: The hash in the name of the script that Gradio's own page begins with.
+
+        Returns:
+            None where another version or other components were bundled: then Gradio's own files
+            are to be used.
+        """
+        script, style = f"gradio-{version}.js", f"gradio-{version}.css"
+        if not self._has_gradio or not {script, style} <= self.names:
+            return None
+        return self.address(script), self.address(style)
 
     def routes(self) -> list[Route]:
         """Return the routes of the files."""
         return [Route("/built/{name}", self._file)]
 
-    def _address(self, name: str) -> str:
-        digest = hashlib.sha256((self._folder / name).read_bytes()).hexdigest()
-        return f"built/{name}?v={digest[:16]}"
-
     async def _file(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in self._names:
+        if name not in self.names:
             return JSONResponse({"detail": NOT_FOUND}, 404)
         if name not in self._packed:
             self._packed[name] = await asyncio.to_thread(self._pack, name)

@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cmw_agent.web.page.composer_styles import COMPOSER
 from cmw_agent.web.page.dialog_styles import DIALOGS
 from cmw_agent.web.page.frame_styles import FRAME
 from cmw_agent.web.page.side_styles import SIDE
 
 STATIC: Final = Path(__file__).parent / "static"
 # Before anything is drawn: who visits, the connection, and how the user wants the page to look.
-FIRST_SCRIPTS: Final = ("visitor", "connection", "preferences")
+FIRST_SCRIPTS: Final = ("language", "visitor", "connection", "preferences", "early")
 SCRIPTS: Final = (
     "parts",
     "browser_store",
@@ -25,12 +26,14 @@ SCRIPTS: Final = (
     "drafts",
     "outbox",
     "composer",
+    "uploads",
+    "files",
     "order",
     "settings",
+    "model_key",
     "imports",
     "menus",
     "history",
-    "files",
     "connections",
     "approvals",
     "welcome",
@@ -41,6 +44,10 @@ SCRIPTS: Final = (
     "switching",
     "attention",
     "elsewhere",
+    "prompts",
+    "slash",
+    "voice",
+    "suggestions",
     "own_data",
     "palette",
     "install",
@@ -87,7 +94,7 @@ def bundles() -> tuple[Bundle, ...]:
     return (
         Bundle("first.js", SCRIPT, _joined(FIRST_SCRIPTS)),
         Bundle("page.js", SCRIPT, _joined(SCRIPTS)),
-        Bundle("page.css", "text/css", FRAME + SIDE + DIALOGS),
+        Bundle("page.css", "text/css", FRAME + COMPOSER + SIDE + DIALOGS),
     )
 
 

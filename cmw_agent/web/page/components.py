@@ -3,18 +3,20 @@
 There are few of them, because each component costs every new session CPU and memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.look import Look
 from cmw_agent.config.model_profiles import Models
+from cmw_agent.language import languages
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
-from cmw_agent.web.page import header
 from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.operator_part import PagePart, check_values, draw_part
+from cmw_agent.web.page.page_texts import PageTexts, Texts
 from cmw_agent.web.page.rendering import CONTINUE
 
 import gradio as gr  # isort: skip
@@ -41,7 +43,7 @@ EVENTS = frozenset(
 
 # Run in the browser; visitor.js and outbox.js define `cmw`.
 JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
-JS_CONTINUE = f'(text, key, files, model) => window.cmw.say("{CONTINUE}", model)'
+JS_CONTINUE = f'(text, key, files, model) => window.cmw.say(window.cmw.t("{CONTINUE}"), model)'
 JS_BUSY = "() => window.cmw.busy()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_RECEIPT = "(receipt) => window.cmw.receipt(receipt)"
@@ -92,55 +94,95 @@ class _Components:
 
 
 def build_page(
-    models: Models, handlers: Handlers, profiles: Sequence[AgentProfile], look: Look
+    models: Models,
+    handlers: Handlers,
+    texts: PageTexts,
+    look: Look,
+    page_part: PagePart | None = None,
 ) -> gr.Blocks:
-    """Return the page; its events are named after the methods of `handlers`.
+    """Return the page, in English; its events are named after the methods of `handlers`.
 
     Args:
         models: The models to choose from.
         handlers: The handlers of the events.
-        profiles: The agents that everybody may use: all users get the same page.
+        texts: The texts of its components.
         look: How the app looks.
+        page_part: HTML or components of the operator's, which stand beside the chat; None for none.
+
+    Raises:
+        StartupError: The operator's components cannot be used.
     """
-    demo = gr.Blocks(title=look.name, fill_height=True, analytics_enabled=False)
-    with demo:
-        components = _layout(models, profiles, look)
-        _on_open(demo, components, handlers)
-        _on_join(components, handlers)
-        _on_send(components, handlers)
-        _on_change(components, handlers)
-        # Makes the browser hold a heartbeat open; its end tells the event server of a closed page.
-        demo.unload(lambda: None)
-        api(handlers.chat, api_name="chat", concurrency_limit=None)
-    demo.api_open = False  # `queue()` would set it too, but also build Gradio's app again
+    with _without_apps():
+        demo = gr.Blocks(title=look.name, fill_height=True, analytics_enabled=False)
+        with demo:
+            components = _layout(models, texts.of(languages().english), page_part)
+            _connect(demo, components, handlers)
+    check_values(demo)
+    demo.api_open = False  # `queue()` would set it too, but also build an app
     return demo
 
 
-def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Components:
+def _connect(demo: gr.Blocks, components: _Components, handlers: Handlers) -> None:
+    """Make the events between a page's components."""
+    _on_open(demo, components, handlers)
+    _on_join(components, handlers)
+    _on_send(components, handlers)
+    _on_change(components, handlers)
+    # Makes the browser hold a heartbeat open; its end tells the event server of a closed page.
+    demo.unload(lambda: None)
+    api(handlers.chat, api_name="chat", concurrency_limit=None)
+
+
+class _NoApp:
+    """Stands for Gradio's class of server apps where none is wanted."""
+
+    @staticmethod
+    def create_app(*_arguments: object, **_options: object) -> None:
+        """Make nothing."""
+
+
+@contextlib.contextmanager
+def _without_apps() -> Iterator[None]:
+    """Have Gradio make no server app for the block.
+
+    `Blocks` makes one at its beginning and one at its end, together a quarter of the app's start,
+    and mounting the page makes the only one that is used.
+    """
+    names = vars(gr.blocks)
+    made = names["App"]
+    names["App"] = _NoApp
+    try:
+        yield
+    finally:
+        names["App"] = made
+
+
+def _layout(models: Models, texts: Texts, page_part: PagePart | None) -> _Components:
     with gr.Column(elem_id="cmw-side"):
-        gr.HTML(header.brand(look), elem_id="cmw-brand", padding=False)
-        new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
-        temporary = gr.Button("Temporary chat", icon=None, elem_id="cmw-temporary")
+        gr.HTML(**texts["cmw-brand"], elem_id="cmw-brand", padding=False)
+        new = gr.Button(**texts["cmw-new"], icon=None, variant="primary", elem_id="cmw-new")
+        temporary = gr.Button(**texts["cmw-temporary"], icon=None, elem_id="cmw-temporary")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
-    with gr.Column(elem_id="cmw-main"):
-        gr.HTML(header.heading(models, profiles, look), elem_id="cmw-head", padding=False)
+    if page_part is not None:
+        draw_part(page_part)
+    with gr.Column(elem_id="cmw-main", elem_classes=["cmw-beside"] if page_part else []):
+        gr.HTML(**texts["cmw-head"], elem_id="cmw-head", padding=False)
         model = gr.Dropdown(
             list(models.by_id),
             value=models.default,
             label="Model",
-            visible=False,  # the header has a control of its own
+            visible=False,  # the box has a control of its own
         )
-        earlier = gr.Button("Show earlier messages", visible="hidden", elem_id="cmw-earlier")
+        earlier = gr.Button(**texts["cmw-earlier"], visible="hidden", elem_id="cmw-earlier")
         # Its script presses it where an answer is being written that the page does not show yet.
         join = gr.Button("Show the running answer", visible="hidden", elem_id="cmw-join")
         gr.HTML('<div id="cmw-pane"></div>', elem_id="cmw-chat", padding=False)
         # Never drawn: programs read it, and the pane draws the value that is sent for it.
         chat = gr.Chatbot(label="Conversation", visible=False)
         message_input = gr.Textbox(
+            **texts["cmw-input"],
             elem_id="cmw-input",
             show_label=False,
-            label="Message",
-            placeholder="Write a message…",
             container=False,
             lines=1,
             max_lines=8,
@@ -162,7 +204,8 @@ def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Co
         receipt = gr.Textbox(visible="hidden", elem_id="cmw-receipt")
         reopen = gr.Button("Reopen", visible="hidden", elem_id="cmw-reopen")
         switch = gr.Button("Switch", visible="hidden", elem_id="cmw-switch")
-        gr.HTML(header.footer(look), elem_id="cmw-foot")
+        # Its script moves the tools into the text box.
+        gr.HTML(**texts["cmw-foot"], elem_id="cmw-foot")
     return _Components(
         chat=chat,
         message_input=message_input,

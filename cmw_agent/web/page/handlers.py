@@ -1,22 +1,19 @@
 """The handlers of the page's events; each works on its own session, and on no other."""
 
 import asyncio
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import gradio as gr
 
 from cmw_agent.chat.turn import SETTLE_SECONDS
+from cmw_agent.conversations.ratings import RATINGS
 from cmw_agent.core.errors import NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.language import wording
 from cmw_agent.web.page.opening_handlers import OpeningHandlers
 from cmw_agent.web.page.page_request import identify, message_seq
 from cmw_agent.web.page.sending_handlers import SendingHandlers
 from cmw_agent.web.page.temporary import NO_RATING, temporary_chat
 from cmw_agent.web.page.version_handlers import VersionHandlers
-from memory.records import Feedback
-
-RATINGS: Mapping[str, Feedback] = MappingProxyType({"like": "like", "dislike": "dislike"})
 
 
 class Handlers(OpeningHandlers, SendingHandlers, VersionHandlers):
@@ -46,7 +43,7 @@ class Handlers(OpeningHandlers, SendingHandlers, VersionHandlers):
         page = await self._page(session)
         answer = message_seq(seq)
         if answer is None or answer not in page.seqs:
-            raise NotFoundError("This answer was not found; please reload the page.")
+            raise NotFoundError(wording("This answer was not found; please reload the page."))
         feedback = RATINGS.get(rating) if isinstance(rating, str) else None
         await self._runtime.history.rate(session.principal, page.conversation_id, answer, feedback)
         page.rate(answer, feedback)

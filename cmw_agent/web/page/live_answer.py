@@ -16,16 +16,19 @@ from cmw_agent.core.events import (
     TextWasThinking,
     ThinkingDelta,
     ToolFinished,
+    ToolProgressed,
     ToolStarted,
     TurnEvent,
     TurnFinished,
     TurnStarted,
 )
+from cmw_agent.language import Language
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, marked, message
 from cmw_agent.web.page.steps import (
     MAX_THOUGHTS_CHARS,
     link_button,
+    progress_line,
     shortened,
     thinking_step,
     tool_step,
@@ -41,11 +44,11 @@ class _Thoughts:
     shown: str = ""
     seconds: float | None = None  # None while the model thinks
 
-    def drawn(self) -> DrawnMessage:
+    def drawn(self, language: Language) -> DrawnMessage:
         # Cut now and then, not at each update: what only grows is sent as what was added.
         limit = MAX_THOUGHTS_CHARS * (2 if self.seconds is None else 1)
-        self.shown = shortened(self.shown, limit)
-        return thinking_step(self.shown, self.seconds)
+        self.shown = shortened(self.shown, language, limit)
+        return thinking_step(self.shown, language, self.seconds)
 
 
 class LiveAnswer:
@@ -53,6 +56,7 @@ class LiveAnswer:
 
     Args:
         before: The drawn messages above the answer, the user's question included.
+        language: The language of what stands beside the answer.
         clock: Returns a time in seconds.
         seq: The answer's seq, where it is known before the turn has begun.
     """
@@ -60,10 +64,12 @@ class LiveAnswer:
     def __init__(
         self,
         before: Sequence[DrawnMessage],
+        language: Language,
         clock: Callable[[], float] = time.monotonic,
         seq: int | None = None,
     ) -> None:
         self._before = list(before)
+        self._language = language
         self._clock = clock
         self._parts: list[DrawnMessage] = []
         self._text = ""  # of the present model call, as it came
@@ -98,7 +104,9 @@ class LiveAnswer:
                 self._draw_switch(failed, model)
             case TurnFinished(outcome, sentence, error_id, _, reason):
                 self._end_call()
-                self._end = self._marked(rendering.note(outcome, sentence, error_id, reason))
+                self._end = self._marked(
+                    rendering.note(self._language, outcome, sentence, error_id, reason)
+                )
             case _:
                 self._add_tool_event(event)
 
@@ -119,7 +127,9 @@ class LiveAnswer:
             case ToolStarted(call_id, name, arguments):
                 self._end_call()
                 self._steps[call_id] = (len(self._parts), event)
-                self._parts.extend(self._marked([tool_step(name, arguments)]))
+                self._parts.extend(self._marked([tool_step(name, arguments, self._language)]))
+            case ToolProgressed():
+                self._draw_progress(event)
             case ApprovalRequested(call_id, name):
                 self._redraw_step(call_id, name, awaits_approval=True)
             case ApprovalSettled(call_id, _, arguments):
@@ -131,17 +141,26 @@ class LiveAnswer:
                 self._end_call()
                 index, call = self._steps.pop(call_id, (len(self._parts), None))
                 arguments = call.arguments if call is not None else {}
-                drawn = tool_step(name, arguments, result, ok=ok, seconds=seconds)
+                drawn = tool_step(name, arguments, self._language, result, ok=ok, seconds=seconds)
                 self._parts[index : index + 1] = self._marked([drawn])
-                if link and (button := link_button(link)) is not None:
+                if link and (button := link_button(link, self._language)) is not None:
                     self._parts.extend(self._marked([button]))
 
     def _redraw_step(self, call_id: str, name: str, *, awaits_approval: bool = False) -> None:
         self._end_call()
         if (step := self._steps.get(call_id)) is not None:
             index, started = step
-            step_now = tool_step(name, started.arguments, awaits_approval=awaits_approval)
+            step_now = tool_step(
+                name, started.arguments, self._language, awaits_approval=awaits_approval
+            )
             self._set(index, step_now)
+
+    def _draw_progress(self, event: ToolProgressed) -> None:
+        if (step := self._steps.get(event.call_id)) is not None:
+            index, started = step
+            line = progress_line(event, self._language)
+            drawn = tool_step(started.name, started.arguments, self._language, progress=line)
+            self._set(index, drawn)
 
     def _append_text(self, text: str) -> None:
         if self._thoughts is not None:
@@ -162,13 +181,13 @@ class LiveAnswer:
             self._thoughts = _Thoughts(len(self._parts), self._clock())
             self._parts.append(message("assistant", ""))
         self._thoughts.shown += text
-        self._set(self._thoughts.index, self._thoughts.drawn())
+        self._set(self._thoughts.index, self._thoughts.drawn(self._language))
 
     def _close_thoughts(self) -> None:
         thoughts = self._thoughts
         if thoughts is not None and thoughts.seconds is None:
             thoughts.seconds = self._clock() - thoughts.since
-            self._set(thoughts.index, thoughts.drawn())
+            self._set(thoughts.index, thoughts.drawn(self._language))
 
     def _move_to_thoughts(self, length: int) -> None:
         """Move the last `length` characters of the text into the step of the thoughts."""
@@ -187,7 +206,7 @@ class LiveAnswer:
             del self._parts[self._text_index]
             self._thoughts.index -= self._thoughts.index > self._text_index
         self._thoughts.seconds = self._clock() - self._thoughts.since
-        self._set(self._thoughts.index, self._thoughts.drawn())
+        self._set(self._thoughts.index, self._thoughts.drawn(self._language))
 
     def _end_call(self) -> None:
         """End what has come of the present model call."""
@@ -200,4 +219,4 @@ class LiveAnswer:
             self._switched = (len(self._parts), failed)
             self._parts.append(message("assistant", ""))
         index, first = self._switched
-        self._set(index, rendering.model_switch(first, model))
+        self._set(index, rendering.model_switch(first, model, self._language))

@@ -10,6 +10,7 @@ import gradio as gr
 from cmw_agent.chat.model_choice import EFFORT, MODEL
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import wording
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.base_handlers import BaseHandlers
@@ -23,8 +24,10 @@ Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effo
 Switched = tuple[Any, Any, Any, Any, str]  # the same, and the seq of the message to show, or none
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
-TOO_FAR_NOTE = "The message that was found is further back than a page can show; a saved file of the chat has it."
-NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
+TOO_FAR_NOTE = wording(
+    "The message that was found is further back than a page can show; a saved file of the chat has it."
+)
+NOT_FOUND_NOTE = wording("This conversation was not found. Here is a new one.")
 
 
 class OpeningHandlers(BaseHandlers):
@@ -41,7 +44,7 @@ class OpeningHandlers(BaseHandlers):
         session.conversation_id = session.view = None
         if (notice := await self._select_agent(session, agent)) is not None:
             yield notice
-        kept: Mapping[str, Any] = {}
+        context: Mapping[str, Any] = {}
         running_seq: int | None = None
         if isinstance(named_id, str) and named_id:
             await self._runtime.chat.stored(session.owner, named_id)
@@ -50,17 +53,17 @@ class OpeningHandlers(BaseHandlers):
             if conversation is None:
                 yield Notice(NOT_FOUND_NOTE, "Not found")
             else:
-                kept = conversation.context_data or {}
+                context = conversation.context_data or {}
         page = await self._page(session)
-        model = await self._runtime.model(session, kept.get(MODEL))
+        model = await self._runtime.model(session, context.get(MODEL))
         if running_seq is not None and page.conversation_id == named_id:
             shown = [
                 *page.above(running_seq).messages,
                 marked(rendering.waiting(), seq=running_seq),
             ]
-            yield shown, page.shown_id + RUNNING, model, kept.get(EFFORT)
+            yield shown, page.shown_id + RUNNING, model, context.get(EFFORT)
         else:
-            yield page.messages, page.shown_id, model, kept.get(EFFORT)
+            yield page.messages, page.shown_id, model, context.get(EFFORT)
 
     async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Stream the answer that is being written in the page's conversation, if one is.

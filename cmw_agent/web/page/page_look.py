@@ -5,6 +5,7 @@ from typing import Any, Final
 from cmw_agent.config.agent_profiles import BUILT_IN, AgentProfile
 from cmw_agent.config.look import Look
 from cmw_agent.config.pictures import SVG, Picture
+from cmw_agent.language import Language
 from cmw_agent.web.page.colours import colour_css
 
 BUBBLE: Final = (
@@ -23,12 +24,13 @@ def icon_of(look: Look) -> Picture:
     return look.icon or Picture(SVG, BUBBLE.format(colour=look.colour).encode("ascii"))
 
 
-def look_of(look: Look, agent: AgentProfile | None) -> dict[str, Any]:
+def look_of(look: Look, agent: AgentProfile | None, language: Language) -> dict[str, Any]:
     """Return a look as the page's scripts read it; pictures as `data:` addresses.
 
     Args:
         look: The look.
         agent: The agent that has it; None where nobody is to answer before a sign-in.
+        language: The reader's language. It has the app's own texts, and none of an operator's.
     """
     return {
         "agent": agent.id if agent is not None else None,
@@ -38,7 +40,7 @@ def look_of(look: Look, agent: AgentProfile | None) -> dict[str, Any]:
         "logo": look.logo.uri if look.logo is not None else None,
         "icon": icon_of(look).uri,
         "colours": colour_css(look.colour),
-        "welcome": look.welcome,
-        "examples": list(look.examples),
-        "footer": look.footer,
+        "welcome": language.translate(look.welcome),
+        "examples": [language.translate(example) for example in look.examples],
+        "footer": language.translate(look.footer),
     }

@@ -4,11 +4,16 @@ import secrets
 
 import gradio as gr
 import orjson
+from pydantic import SecretStr
 
+from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import InvalidMessageError, MissingSessionError
+from cmw_agent.core.time_zones import zone_names
 from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.language import Language, languages, wording
+from cmw_agent.language.request_language import request_language
+from cmw_agent.llm.visitor_keys import visitor_key
 from cmw_agent.observability.observers import request_id_of
-from cmw_agent.tools.builtin.clock import zone_names
 from cmw_agent.web.security.guard import PRINCIPAL
 
 MAX_KEY_CHARS = 100
@@ -36,6 +41,22 @@ def time_zone(request: gr.Request) -> str | None:
     return zone_names().get(name.lower())
 
 
+def language_of(request: gr.Request) -> Language:
+    """Return the language in which the page that sent a request is drawn."""
+    if request.request is None:
+        return languages().english
+    return request_language(request.request.scope)
+
+
+def model_key(request: gr.Request, settings: Settings) -> SecretStr | None:
+    """Return the user's own key for the model, which the page sends with each turn.
+
+    Raises:
+        InvalidMessageError: It cannot be one.
+    """
+    return visitor_key(request.request.headers, settings) if request.request is not None else None
+
+
 def request_id(request: gr.Request) -> str:
     """Return the id of the request in the logs."""
     return request_id_of(request.request.scope) if request.request is not None else "-"
@@ -60,7 +81,7 @@ def file_ids(value: object) -> tuple[str, ...]:
     except orjson.JSONDecodeError:
         ids = None
     if not isinstance(ids, list) or not all(isinstance(file_id, str) for file_id in ids):
-        raise InvalidMessageError("The attached files are not named as they should be.")
+        raise InvalidMessageError(wording("The attached files are not named as they should be."))
     return tuple(ids)
 
 

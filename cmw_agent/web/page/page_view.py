@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.language import Language
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, marked, seq_of
 from memory.errors import ConversationNotFoundError
@@ -97,16 +98,19 @@ async def load_view(
     files: rendering.FilesBySeq = rendering.NO_FILES
     with mapped_store_errors(), contextlib.suppress(ConversationNotFoundError):
         stored, files = await load_messages(session, conversation_id, limit=limit)
-    return _view(conversation_id, stored, files)
+    return _view(session.language, conversation_id, stored, files)
 
 
 def _view(
-    conversation_id: str, stored: list[StoredMessage], files: rendering.FilesBySeq
+    language: Language,
+    conversation_id: str,
+    stored: list[StoredMessage],
+    files: rendering.FilesBySeq,
 ) -> PageView:
     questions = [message.seq for message in stored if message.role == "user"]
     return PageView(
         conversation_id,
-        rendering.history(stored, files),
+        rendering.history(stored, language, files),
         question_seq=questions[-1] if questions else None,
         next_seq=stored[-1].seq + 1 if stored else None,
         first_seq=first_seq(stored),
@@ -135,7 +139,8 @@ async def load_view_from(
         if len(stored) > limit:
             return None
         if len(stored) > rendering.PAGE_MESSAGES:
-            return _view(conversation_id, stored, await _files_of(session, conversation_id, stored))
+            files = await _files_of(session, conversation_id, stored)
+            return _view(session.language, conversation_id, stored, files)
     return await load_view(session, conversation_id)
 
 

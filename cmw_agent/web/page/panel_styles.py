@@ -22,6 +22,12 @@ PANELS = """
 [data-state=waiting] > .cmw-state::before { background: #d97706; }
 [data-state=expired] > .cmw-state::before { background: #dc2626; }
 .cmw-connections li > :is(button, a) { grid-column: 2; grid-row: 1 / span 2; }
+.cmw-connections li > .cmw-remove { grid-column: 3; }
+.cmw-connections li[data-own] { grid-template-columns: minmax(0, 1fr) auto auto; }
+.cmw-connections li > :is(.cmw-accounts, .cmw-another) { grid-column: 1 / -1; }
+.cmw-connections .cmw-accounts li { align-items: center; }
+.cmw-connections .cmw-accounts label { display: flex; flex-wrap: wrap; gap: .2rem .5rem; align-items: center;
+  min-width: 0; overflow-wrap: anywhere; }
 .cmw-connections .cmw-follow { font-size: .82rem; padding: .3rem .6rem; }
 .cmw-sure { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
   padding: .3rem 0; }
@@ -86,10 +92,6 @@ PANELS = """
 
 /* -- messages that wait, and the connection -- */
 #cmw-post, #cmw-receipt, #cmw-reopen, #cmw-switch { display: none !important; }
-body:not(.cmw-running) #cmw-input .stop-button,
-body.cmw-running:not(.cmw-has-text) #cmw-input .submit-button { display: none; }
-#cmw-input .submit-button { margin-right: .3rem; }
-body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 #cmw-outbox { flex: 0 0 auto; display: flex; flex-direction: column; gap: .35rem; }
 #cmw-outbox:not(:has(> :not([hidden]))), #cmw-outbox [hidden], #cmw-offline[hidden] { display: none !important; }
 .cmw-outbox-status, #cmw-offline { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem;

@@ -8,6 +8,7 @@ seconds, with the same key, and shows the receipt's sentence meanwhile.
 import orjson
 
 from cmw_agent.core.errors import ConversationInUseError, UserError
+from cmw_agent.language import Language
 
 RETRY_SECONDS = 2
 SOON_SECONDS = 120  # for so long the page waits for a limit by itself, as in `outbox.js`
@@ -24,15 +25,17 @@ def stored(key: str, conversation_id: str | None) -> str:
     return orjson.dumps({"key": key, "conversation": conversation_id}).decode()
 
 
-def postponed(key: str, error: UserError) -> str:
+def postponed(key: str, error: UserError, language: Language) -> str:
     """Return the receipt for a message that is not stored and must be sent again.
 
     Args:
         key: The message's idempotency key.
         error: Why it was not stored.
+        language: The page's language.
     """
     seconds = error.retry_after or RETRY_SECONDS
-    return orjson.dumps({"key": key, "seconds": seconds, "sentence": error.sentence}).decode()
+    sentence = error.sentence_in(language)
+    return orjson.dumps({"key": key, "seconds": seconds, "sentence": sentence}).decode()
 
 
 def may_succeed_later(error: UserError) -> bool:

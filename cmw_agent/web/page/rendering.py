@@ -8,22 +8,28 @@ an update is a new list that reuses the old dictionaries.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
+from cmw_agent.conversations.export import FILES_ALONE
 from cmw_agent.core.connect_links import HOST, unlink_composio
 from cmw_agent.core.events import Source, TurnOutcome
 from cmw_agent.core.finish_reasons import sentence_for
+from cmw_agent.files.media_types import SHOWN
+from cmw_agent.files.notes import sentence_of
+from cmw_agent.language import Language, wording
 from cmw_agent.web.page.drawn_message import DrawnMessage, label, marked, message
 from cmw_agent.web.page.steps import link_button, shortened, thinking_step, tool_step
 from memory.records import SourceRecord, StoredFile, StoredMessage
 
+DrawnFile = dict[str, Any]
 FilesBySeq = Mapping[int, Sequence[StoredFile]]
 NO_FILES: FilesBySeq = MappingProxyType({})
 
 MAX_SOURCES = 100  # that an answer shows
 WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'`]+", re.IGNORECASE)
 CONTINUE = "Continue"  # the button below a cut answer sends this
-FAILED = "No answer came; please retry."
-STOPPED = "This answer was stopped before its end; retry to get a whole one."
+FAILED = wording("No answer came; please retry.")
+STOPPED = wording("This answer was stopped before its end; retry to get a whole one.")
 PAGE_MESSAGES = 40  # of a conversation, that the page shows at first
 WAITING = "…"
 
@@ -33,26 +39,47 @@ def waiting() -> DrawnMessage:
     return message("assistant", WAITING, {"kind": "waiting"})
 
 
-def attachments(files: Sequence[StoredFile]) -> DrawnMessage:
-    """Return the files of a message: images as previews, other files as links."""
-    return _files("user", [(file.file_id, file.name, file.kind == "image") for file in files])
+def attachments(files: Sequence[StoredFile], language: Language) -> DrawnMessage:
+    """Return the files of a message: images as previews, other files as links, each with its note."""
+    return _files("user", [_attachment(file, language) for file in files])
+
+
+def _attachment(file: StoredFile, language: Language) -> DrawnFile:
+    note = sentence_of(file.notes)
+    # A browser shows no picture of any other kind.
+    drawn = {"id": file.file_id, "name": file.name, "picture": file.media_type in SHOWN}
+    return drawn | ({"note": language.translate(note)} if note else {})
+
+
+def question(text: str, files: Sequence[StoredFile], language: Language) -> list[DrawnMessage]:
+    """Return a message of the user: its files, and its text where it has one."""
+    parts = [attachments(files, language)] if files else []
+    return [*parts, message("user", text)] if text or not parts else parts
+
+
+def edited(parts: Sequence[DrawnMessage], text: str) -> list[DrawnMessage]:
+    """Return the parts of a message of the user with another text."""
+    files = [part for part in parts if (part["metadata"] or {}).get("kind") == "files"]
+    return [*files, message("user", text)]
 
 
 def picture(file_id: str, name: str) -> DrawnMessage:
     """Return a picture of an answer."""
-    return _files("assistant", [(file_id, name, True)])
+    return _files("assistant", [{"id": file_id, "name": name, "picture": True}])
 
 
-def _files(role: str, files: Sequence[tuple[str, str, bool]]) -> DrawnMessage:
-    """Return files, each as its id, name and whether it is a picture, as one part.
+def _files(role: str, files: Sequence[DrawnFile]) -> DrawnMessage:
+    """Return files as one part.
 
     The page fetches pictures only for this kind of part, which no text of a message can make.
     """
-    text = "  \n".join(f"📎 [{label(name)}](files/{file_id})" for file_id, name, _ in files)
-    listed = [
-        {"id": file_id, "name": name, "picture": is_picture} for file_id, name, is_picture in files
-    ]
-    return message(role, text, {"kind": "files", "files": listed})
+    text = "  \n".join(map(_file_line, files))
+    return message(role, text, {"kind": "files", "files": list(files)})
+
+
+def _file_line(file: DrawnFile) -> str:
+    line = f"📎 [{label(file['name'])}](files/{file['id']})"
+    return f"{line}: *{label(file['note'])}*" if "note" in file else line
 
 
 def sources(cited: Sequence[Source | SourceRecord]) -> list[DrawnMessage]:
@@ -77,26 +104,32 @@ def _numbered(number: int, source: Mapping[str, str | None]) -> str:
     return f"{number}. [{title}](<{source['url']}>)" if source["url"] else f"{number}. {title}"
 
 
-def model_switch(failed: str, model: str) -> DrawnMessage:
+def model_switch(failed: str, model: str, language: Language) -> DrawnMessage:
     """Return the line that says which model answered instead of the one that failed."""
-    text = f"↪️ *{label(failed)} did not answer; {label(model)} answered.*"
-    sentence = f"{failed} did not answer; {model} answered."
-    return message("assistant", text, {"kind": "switch", "sentence": sentence})
+    template = "{failed} did not answer; {model} answered."
+    shown = language.gettext(template, failed=label(failed), model=label(model))
+    sentence = language.gettext(template, failed=failed, model=model)
+    return message("assistant", f"↪️ *{shown}*", {"kind": "switch", "sentence": sentence})
 
 
 def note(
+    language: Language,
     outcome: TurnOutcome,
     sentence: str | None = None,
     error_id: str | None = None,
     finish_reason: str | None = None,
 ) -> list[DrawnMessage]:
     """Return the note below an answer: one message, or none where there is nothing to say."""
-    suffix = f" (error `{error_id}`)" if error_id else ""
+    error = language.gettext("error")
+    suffix = f" ({error} `{error_id}`)" if error_id else ""
+    sentence = language.translate(sentence) if sentence else None
     options: tuple[str, ...] = ()
     if outcome == "failed":
-        said, text = sentence or FAILED, f"⚠️ {sentence or FAILED}{suffix}"
+        said = sentence or language.translate(FAILED)
+        text = f"⚠️ {said}{suffix}"
     elif outcome == "interrupted":
-        said, text = sentence or STOPPED, f"⏸ *{sentence or STOPPED}*{suffix}"
+        said = sentence or language.translate(STOPPED)
+        text = f"⏸ *{said}*{suffix}"
         options = (CONTINUE,) if finish_reason == "length" else ()
     elif sentence:
         said, text = sentence, f"ℹ️ *{sentence}*{suffix}"
@@ -106,30 +139,37 @@ def note(
     return [message("assistant", text, marks, options=options)]
 
 
-def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[DrawnMessage]:
+def history(
+    stored: Iterable[StoredMessage], language: Language, files: FilesBySeq = NO_FILES
+) -> list[DrawnMessage]:
     """Return stored messages, and their files by the messages' seq, as the page shows them."""
     drawn: list[DrawnMessage] = []
     for item in stored:
         if item.role == "assistant":
             marks = {"seq": item.seq} | ({"rating": item.feedback} if item.feedback else {})
-            drawn += [marked(part, **marks) for part in _answer(item)]
+            drawn += [marked(part, **marks) for part in _answer(item, language)]
             continue
-        if item.seq in files:
-            drawn.append(marked(attachments(files[item.seq]), seq=item.seq))
-        drawn.append(message("user", item.content, {"seq": item.seq}))
+        own = files.get(item.seq, ())
+        text = item.content if item.content or own else language.translate(FILES_ALONE)
+        drawn += [marked(part, seq=item.seq) for part in question(text, own, language)]
     return drawn
 
 
-def _answer(item: StoredMessage) -> Iterator[DrawnMessage]:
+def _answer(item: StoredMessage, language: Language) -> Iterator[DrawnMessage]:
     details = item.details
     if details.switched_from:
-        yield model_switch(details.switched_from, item.model_used or "another model")
+        model = item.model_used or language.gettext("another model")
+        yield model_switch(details.switched_from, model, language)
     if item.thinking:
-        yield thinking_step(shortened(item.thinking), details.thinking_ms / 1000)
+        yield thinking_step(
+            shortened(item.thinking, language), language, details.thinking_ms / 1000
+        )
     for call in item.tool_calls:
         seconds = call.duration_ms / 1000
-        yield tool_step(call.name, call.arguments, call.result, ok=call.ok, seconds=seconds)
-        if call.link and (button := link_button(call.link)) is not None:
+        yield tool_step(
+            call.name, call.arguments, language, call.result, ok=call.ok, seconds=seconds
+        )
+        if call.link and (button := link_button(call.link, language)) is not None:
             yield button
     if item.content:
         yield message("assistant", unlink_composio(item.content))
@@ -137,7 +177,7 @@ def _answer(item: StoredMessage) -> Iterator[DrawnMessage]:
         yield picture(stored.file_id, stored.name)
     yield from sources(details.sources)
     sentence = sentence_for(item.finish_reason, details.note)
-    yield from note(item.status, sentence, item.error_id, item.finish_reason)
+    yield from note(language, item.status, sentence, item.error_id, item.finish_reason)
 
 
 def by_seq(files: Iterable[StoredFile]) -> dict[int, list[StoredFile]]:

@@ -13,8 +13,13 @@ from cmw_agent.identity.principals import first_conversation
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import receipts, rendering
 from cmw_agent.web.page.base_handlers import begin_later, notice_of
-from cmw_agent.web.page.drawn_message import message
-from cmw_agent.web.page.page_request import file_ids, idempotency_key, model_choice, request_id
+from cmw_agent.web.page.page_request import (
+    file_ids,
+    idempotency_key,
+    model_choice,
+    model_key,
+    request_id,
+)
 from cmw_agent.web.page.page_view import PageView
 from cmw_agent.web.page.temporary import NO_FILES, temporary_chat
 from cmw_agent.web.page.temporary_handlers import Sent, TemporaryHandlers
@@ -38,7 +43,7 @@ class SendingHandlers(TemporaryHandlers):
         """
         session = await self._session(request, adopt=True)
         if (reply := await self._control(session, text, begin_later)) is not None:
-            yield notice_of(reply)
+            yield notice_of(reply, session.language)
             await self._begin_new(session)
             yield *(await self._present(session)), receipts.stored(key, receipts.NO_CONVERSATION)
             return
@@ -51,7 +56,7 @@ class SendingHandlers(TemporaryHandlers):
         except UserError as error:
             if not key or not receipts.may_succeed_later(error):
                 raise
-            yield UNCHANGED, UNCHANGED, receipts.postponed(key, error)
+            yield UNCHANGED, UNCHANGED, receipts.postponed(key, error, session.language)
 
     def _sent(
         self,
@@ -66,7 +71,8 @@ class SendingHandlers(TemporaryHandlers):
             return self._send(session, text, key, file_ids(files), model, request)
         if file_ids(files):
             raise InvalidMessageError(NO_FILES)
-        return self._send_temporary(session, chat, text, key, model)
+        visitor_key = model_key(request, self._runtime.settings)
+        return self._send_temporary(session, chat, text, key, model, visitor_key)
 
     async def _send(
         self,
@@ -88,15 +94,15 @@ class SendingHandlers(TemporaryHandlers):
             files=files,
             model=chosen,
             effort=effort,
+            visitor_key=model_key(request, self._runtime.settings),
             outlives_readers=True,
             request_id=request_id(request),
         )
         above = page.messages
         if len(above) > MAX_ABOVE:
             above = above[-rendering.PAGE_MESSAGES :]
-        question = [message("user", turn.text)]
-        if files:
-            question.insert(0, rendering.attachments(await self._attached(session, files)))
+        attached = await self._attached(session, files)
+        question = rendering.question(turn.text, attached, session.language)
         receipt, shown_id = receipts.stored(name, page.conversation_id), page.shown_id
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
@@ -132,13 +138,17 @@ class SendingHandlers(TemporaryHandlers):
         session = await self._session(request, adopt=True)
         begin_new = partial(self._begin_new, session)
         if (reply := await self._control(session, message, begin_new)) is not None:
-            yield reply.text
+            yield session.language.translate(reply.text)
             return
         await self._page(session)
         session.view = None
         text = ""
         async with self._runtime.chat.turn(
-            session, message, key=idempotency_key(""), request_id=request_id(request)
+            session,
+            message,
+            key=idempotency_key(""),
+            visitor_key=model_key(request, self._runtime.settings),
+            request_id=request_id(request),
         ) as turn:
             async for event in turn:
                 if isinstance(event, TextDelta):
@@ -149,6 +159,6 @@ class SendingHandlers(TemporaryHandlers):
                     yield text
                 elif isinstance(event, TurnFinished) and event.sentence:
                     if event.finish_reason is not None:
-                        yield f"{text}\n\n{event.sentence}"
+                        yield f"{text}\n\n{session.language.translate(event.sentence)}"
                         return
                     raise UserError(event.sentence, error_id=event.error_id)

@@ -48,7 +48,9 @@ SIDE = """
 #cmw-side .cmw-history .cmw-recent a { flex: 1 1 0; min-width: 0; padding: .45rem .6rem; border-radius: .6rem;
   color: var(--body-text-color); font-size: .88rem; font-weight: 400; text-align: start; text-decoration: none; }
 #cmw-side .cmw-recent a > span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-#cmw-side .cmw-recent .cmw-snippet { font-size: .76rem; color: var(--body-text-color-subdued); }
+#cmw-side .cmw-recent .cmw-snippet { font-size: .76rem; color: var(--body-text-color-subdued); font-weight: 400; white-space: normal; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
+#cmw-side .cmw-recent li > input:focus-visible { outline-offset: -2px; }
 #cmw-side .cmw-recent li:is(:hover, :focus-within, :has(a[aria-current])) { background: var(--border-color-primary); }
 #cmw-side .cmw-history .cmw-recent a[aria-current] { font-weight: 600; }
 #cmw-recent .cmw-history button { color: var(--body-text-color); font-size: .86rem; cursor: pointer;

@@ -4,12 +4,15 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.service import ChatService
 from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import ConversationInUseError, InvalidMessageError, NotFoundError
 from cmw_agent.core.events import TurnFinished, TurnStarted
+from cmw_agent.language import wording
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.live_answer import LiveAnswer
@@ -19,11 +22,13 @@ from memory.records import ContextMessage
 KEY_MARK = "temporary:"  # begins the key of a message that the page sends from a temporary chat
 MAX_MESSAGES = 400
 MAX_CHARS = 200_000
-TOO_LONG = "This temporary chat is as long as one can be; please begin a new one."
-NO_FILES = "A temporary chat takes no files, since they would be stored; please remove them."
-GONE = "This temporary chat has ended and is gone; please begin a new one."
-NO_RATING = "This answer cannot be rated, because nothing of a temporary chat is stored."
-NO_VERSIONS = "A temporary chat has no versions, because nothing of it is stored."
+TOO_LONG = wording("This temporary chat is as long as one can be; please begin a new one.")
+NO_FILES = wording(
+    "A temporary chat takes no files, since they would be stored; please remove them."
+)
+GONE = wording("This temporary chat has ended and is gone; please begin a new one.")
+NO_RATING = wording("This answer cannot be rated, because nothing of a temporary chat is stored.")
+NO_VERSIONS = wording("A temporary chat has no versions, because nothing of it is stored.")
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class TemporaryChat:
         drawn = [i for i, item in enumerate(self.messages) if item["role"] == "user"]
         texts = [i for i, item in enumerate(self.history) if item.role == "user"]
         if not drawn or not texts:
-            raise NotFoundError("There is nothing to answer once more yet.")
+            raise NotFoundError(wording("There is nothing to answer once more yet."))
         return drawn[-1], texts[-1]
 
     def is_last(self, seq: int | None) -> bool:
@@ -100,6 +105,7 @@ class TemporaryAnswers:
         chat: TemporaryChat,
         text: str,
         choice: tuple[str | None, str | None] = (None, None),
+        visitor_key: SecretStr | None = None,
     ) -> AsyncGenerator[list[DrawnMessage]]:
         """Yield the page's messages while a further message is answered.
 
@@ -108,6 +114,7 @@ class TemporaryAnswers:
             chat: Its chat.
             text: The message.
             choice: The model and the effort that the user has chosen.
+            visitor_key: The user's own key for the model.
 
         Raises:
             UserError: The answer cannot begin; the chat stays as it is.
@@ -115,19 +122,25 @@ class TemporaryAnswers:
         chars = sum(len(item.content) for item in chat.history)
         if len(chat.messages) >= MAX_MESSAGES or chars + len(text) > MAX_CHARS:
             raise InvalidMessageError(TOO_LONG)
-        answering = self._answer(session, chat, text, chat.messages, chat.history, choice)
+        answering = self._answer(
+            session, chat, text, chat.messages, chat.history, choice, visitor_key
+        )
         async with contextlib.aclosing(answering) as drawn:
             async for messages in drawn:
                 yield messages
 
     async def answer_again(
-        self, session: LiveSession, chat: TemporaryChat, text: str | None
+        self,
+        session: LiveSession,
+        chat: TemporaryChat,
+        text: str | None,
+        visitor_key: SecretStr | None = None,
     ) -> AsyncGenerator[list[DrawnMessage]]:
         """Yield the page's messages while the last question, or its edited `text`, is answered."""
         drawn, position = chat.last_question
         question = chat.history[position].content if text is None else text
         above, earlier = chat.messages[:drawn], chat.history[:position]
-        answering = self._answer(session, chat, question, above, earlier, (None, None))
+        answering = self._answer(session, chat, question, above, earlier, (None, None), visitor_key)
         async with contextlib.aclosing(answering) as values:
             async for messages in values:
                 yield messages
@@ -140,6 +153,7 @@ class TemporaryAnswers:
         above: Sequence[DrawnMessage],
         earlier: Sequence[ContextMessage],
         choice: tuple[str | None, str | None],
+        visitor_key: SecretStr | None,
     ) -> AsyncGenerator[list[DrawnMessage]]:
         if chat.turn is not None:
             raise ConversationInUseError
@@ -150,10 +164,14 @@ class TemporaryAnswers:
             [HistoryMessage(item.role, item.content) for item in window],
             model=choice[0],
             effort=choice[1],
+            visitor_key=visitor_key,
             is_private=True,
         )
-        asked = message("user", turn.text, {"seq": question.seq})
-        live, answer = LiveAnswer([*above, asked], seq=question.seq + 1), AnswerAccumulator()
+        question_part = message("user", turn.text, {"seq": question.seq})
+        live, answer = (
+            LiveAnswer([*above, question_part], session.language, seq=question.seq + 1),
+            AnswerAccumulator(),
+        )
         has_begun = False
         try:
             async with turn:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import gradio as gr
+from pydantic import SecretStr
 
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.web.page import receipts
@@ -32,9 +33,15 @@ class TemporaryHandlers(BaseHandlers):
         return [], ""
 
     async def _send_temporary(
-        self, session: LiveSession, chat: TemporaryChat, text: str, key: str, model: object
+        self,
+        session: LiveSession,
+        chat: TemporaryChat,
+        text: str,
+        key: str,
+        model: object,
+        visitor_key: SecretStr | None,
     ) -> AsyncGenerator[Sent, None]:
-        answering = self._temporary.answer(session, chat, text, model_choice(model))
+        answering = self._temporary.answer(session, chat, text, model_choice(model), visitor_key)
         receipt = receipts.stored(key, receipts.NO_CONVERSATION)
         async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
             async for messages, shown_id in values:

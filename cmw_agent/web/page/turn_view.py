@@ -24,7 +24,7 @@ async def stored_updates(
     """
     async with contextlib.aclosing(stored_parts(session, above.conversation_id)) as parts:
         async for events in parts:
-            answer = LiveAnswer(above.messages, seq=seq)
+            answer = LiveAnswer(above.messages, session.language, seq=seq)
             for event in events:
                 answer.add(event)
             yield answer.drawn()
@@ -54,7 +54,7 @@ class TurnView:
         self._turn = turn
         self._above = above
         self._question = question
-        self._answer = LiveAnswer([*above, *question])
+        self._answer = LiveAnswer([*above, *question], session.language)
         self._result = PageView(view.conversation_id, [])
 
     async def updates(self) -> AsyncGenerator[list[DrawnMessage]]:
@@ -87,7 +87,7 @@ class TurnView:
             await self._join(event)
             return
         self._question = [marked(part, seq=event.user_seq) for part in self._question]
-        self._answer = LiveAnswer([*self._above, *self._question])
+        self._answer = LiveAnswer([*self._above, *self._question], self._session.language)
         # Another tab may have continued the conversation, or have shown another version of it.
         follows = event.user_seq if event.parent_seq is None else event.parent_seq + 1
         if self._turn.is_new and self._before.next_seq not in (None, follows):
@@ -98,7 +98,9 @@ class TurnView:
         if self._before.next_seq != event.answer_seq + 1:
             await self._read_above(event)
             return
-        self._answer = LiveAnswer(self._before.above(event.answer_seq).messages)
+        self._answer = LiveAnswer(
+            self._before.above(event.answer_seq).messages, self._session.language
+        )
 
     async def _read_above(self, event: TurnStarted) -> None:
         stored, files = await load_messages(
@@ -109,4 +111,7 @@ class TurnView:
         )
         if stored:
             self._result.first_seq = first_seq(stored)
-        self._answer = LiveAnswer([*rendering.history(stored, files), *self._question])
+        self._answer = LiveAnswer(
+            [*rendering.history(stored, self._session.language, files), *self._question],
+            self._session.language,
+        )

@@ -6,16 +6,18 @@ from collections.abc import AsyncGenerator
 import gradio as gr
 
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
+from cmw_agent.language import wording
 from cmw_agent.web.gradio_transport.protocol import Notice
+from cmw_agent.web.page import rendering
 from cmw_agent.web.page.base_handlers import begin_later, notice_of
-from cmw_agent.web.page.drawn_message import message, seq_of
-from cmw_agent.web.page.page_request import idempotency_key, message_seq, request_id
+from cmw_agent.web.page.drawn_message import seq_of
+from cmw_agent.web.page.page_request import idempotency_key, message_seq, model_key, request_id
 from cmw_agent.web.page.page_view import Shown, load_view
 from cmw_agent.web.page.temporary import NO_VERSIONS, temporary_chat
 from cmw_agent.web.page.temporary_handlers import TemporaryHandlers
 
-NOT_FOUND = "This message was not found; please reload the page."
-NOT_EDITABLE = (
+NOT_FOUND = wording("This message was not found; please reload the page.")
+NOT_EDITABLE = wording(
     "Only your own messages can be edited, and in a temporary chat only the last of them."
 )
 
@@ -44,7 +46,7 @@ class VersionHandlers(TemporaryHandlers):
         if not is_question:
             raise InvalidMessageError(NOT_EDITABLE)
         if (reply := await self._control(session, text, begin_later)) is not None:
-            yield notice_of(reply)
+            yield notice_of(reply, session.language)
             await self._begin_new(session)
             yield await self._present(session)
             return
@@ -79,28 +81,30 @@ class VersionHandlers(TemporaryHandlers):
         if (chat := temporary_chat(session)) is not None:
             if not chat.is_last(wanted):
                 raise NotFoundError(NO_VERSIONS)
-            answering = self._temporary.answer_again(session, chat, text)
+            visitor_key = model_key(request, self._runtime.settings)
+            answering = self._temporary.answer_again(session, chat, text, visitor_key)
             async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
                 async for shown in values:
                     yield shown
             return
         page = await self._page(session)
-        place = page.question(wanted)
-        if place is None:
+        question_parts = page.question(wanted)
+        if question_parts is None:
             raise NotFoundError(NOT_FOUND if seq else "There is nothing to answer once more yet.")
-        question = page.messages[place]
+        question = page.messages[question_parts]
         turn = self._runtime.chat.regenerate(
             session,
             key=idempotency_key(""),
             text=text,
             seq=seq_of(question[-1]),
             expected_seq=page.question_seq,
+            visitor_key=model_key(request, self._runtime.settings),
             outlives_readers=True,
             request_id=request_id(request),
         )
         if text is not None:
-            question = [*question[:-1], message("user", turn.text)]
-        above = page.messages[: place.start]
+            question = rendering.edited(question, turn.text)
+        above = page.messages[: question_parts.start]
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
         ) as values:

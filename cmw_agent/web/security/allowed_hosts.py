@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.language import wording
 
-REFUSED = (
+REFUSED = wording(
     "This app does not answer under the name in the request's Host header. Its operator lists "
     "the names in CMW_ALLOWED_HOSTS; a proxy in front of it must hand on the Host header."
 )

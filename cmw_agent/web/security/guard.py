@@ -20,15 +20,23 @@ from cmw_agent.channels.common.problems import (
     WrongMethodError,
     error_response_at,
 )
-from cmw_agent.core.errors import UserError
+from cmw_agent.core.errors import MalformedSessionError, MissingSessionError, UserError
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.origins import same_origin
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import CLIENT_HASH, Identities, Principal, page_name
+from cmw_agent.language import wording
+from cmw_agent.language.request_language import request_language
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import REQUEST
 from cmw_agent.web.security.allowed_hosts import REFUSED, AllowedHosts
 from cmw_agent.web.security.page_bodies import PageBodies
+from cmw_agent.web.security.proxy_mistakes import (
+    KEPT_PREFIX,
+    ProxyMistakes,
+    keeps_prefix,
+    mistake_response,
+)
 from cmw_agent.web.security.response_headers import ResponseHeaders
 from cmw_agent.web.security.route_allowlist import FILE_NAME, RouteTable
 from cmw_agent.web.security.session_binding import (
@@ -43,15 +51,15 @@ from cmw_agent.web.security.visitor_cookie import Authentication, VisitorTokens
 PRINCIPAL = "cmw.principal"  # the scope's key of the request's `Principal`, or None
 NOT_FOUND = "Not Found"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-CROSS_SITE = "This request came from another site."
-OTHER_SCHEME = (
+CROSS_SITE = wording("This request came from another site.")
+OTHER_SCHEME = wording(
     "This page was opened over another scheme than the one that this request seems to have come "
     "by. Behind a proxy that ends https, set CMW_TRUST_PROXY."
 )
-NO_NAME = f"A file is sent with its name in the header {FILE_NAME}."
-SIGNED_OUT = "You are signed out; please reload the page."
+NO_NAME = wording("A file is sent with its name in the header {name}.", name=FILE_NAME)
+SIGNED_OUT = wording("You are signed out; please reload the page.")
 PAGE = "x-cmw-page"  # whose page sends the request: its `page_name`
-OTHER_PRINCIPAL = (
+OTHER_PRINCIPAL = wording(
     "This browser is somebody else now: its cookie was deleted, or you have signed in or out; "
     "please copy what you have written and reload the page."
 )
@@ -61,12 +69,13 @@ OTHER_PRINCIPAL = (
 class GuardPolicy:
     """The guard's settings of a deployment.
 
-    `frame_ancestors` are the CSP sources that may frame the page, `allowed_origins` are further
-    origins (``https://host[:port]``) that may change state, `hosts` are the names that a Host
+    `frame_ancestors` are the CSP sources that may frame the page, `microphone` says whether the
+    page may ask for the microphone, `allowed_origins` are further origins (``https://host[:port]``) that may change state, `hosts` are the names that a Host
     header may have, `max_body` is the largest body in bytes.
     """
 
     frame_ancestors: str = "'self'"
+    microphone: bool = False
     allowed_origins: frozenset[str] = frozenset()
     hosts: AllowedHosts = field(default_factory=AllowedHosts)
     max_body: int = 262_144
@@ -101,7 +110,10 @@ class Guard:
         self._bodies = PageBodies(budgets, policy.max_body)
         self._routes = RouteTable()
         self._request_ids = RandomIdPool()
-        self._response_headers = ResponseHeaders(policy.frame_ancestors)
+        self._mistakes = ProxyMistakes(policy.allowed_origins)
+        self._response_headers = ResponseHeaders(
+            policy.frame_ancestors, microphone=policy.microphone
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -113,13 +125,14 @@ class Guard:
         request_id = self._request_ids.hex(8)
         headers = Headers(scope=scope)
         if not self._policy.hosts.allow(headers.get("host")):
-            misdirected = JSONResponse({"detail": REFUSED}, 421)
+            self._mistakes.log(REFUSED, headers.get("host", ""), "-")
+            misdirected = mistake_response(scope, REFUSED, 421)
             await self._respond(misdirected, scope, receive, send, request_id)
             return
         route = self._routes.find(scope["method"], scope["path"])
         # No channel answers HEAD.
         is_head = route is not None and route.access == "own" and scope["method"] == "HEAD"
-        if route is None or is_head or _has_encoded_slash(scope):
+        if route is None or is_head or _has_encoded_slash(scope, route.slashes_after):
             await self._respond(self._no_route(scope), scope, receive, send, request_id)
             return
         scope = {**scope, REQUEST: request_id}
@@ -131,29 +144,35 @@ class Guard:
             return
         if route.is_form(media_type(headers), headers.get(FILE_NAME)):
             sentence = NO_NAME if route.takes == "file" else NOT_DECLARED
-            refusal = JSONResponse({"detail": sentence}, 415)
+            refusal = JSONResponse({"detail": request_language(scope).translate(sentence)}, 415)
             await self._respond(refusal, scope, receive, send, request_id)
             return
         try:
             self._check_origin(request)
             await self._authenticate(request)
         except RequestRejectedError as rejection:
-            await self._respond(rejection.response, scope, receive, send, request_id)
+            response = rejection.response(request_language(scope))
+            await self._respond(response, scope, receive, send, request_id)
             return
         await self._app(request.scope, request.receive, send_with_headers)
 
     def _no_route(self, scope: Scope) -> Response:
         """Return the response where no open route matches: the same for everybody."""
         path = scope["path"]
+        if keeps_prefix(scope):
+            self._mistakes.log(KEPT_PREFIX, scope["root_path"], path)
+            return mistake_response(scope, KEPT_PREFIX, 404)
         methods = [] if _has_encoded_slash(scope) else self._channel_methods(path)
         if methods:
             names = " or ".join(method for method in methods if method != "OPTIONS")
             response = error_response_at(
-                path, WrongMethodError(f"Please use {names} at this address.")
+                path,
+                WrongMethodError(wording("Please use {names} at this address.", names=names)),
+                request_language(scope),
             )
             response.headers["Allow"] = ", ".join(methods)
             return response
-        return error_response_at(path, UnknownAddressError())
+        return error_response_at(path, UnknownAddressError(), request_language(scope))
 
     def _channel_methods(self, path: str) -> list[str]:
         """Return the methods of a channel's path; an empty list for every other path."""
@@ -210,7 +229,7 @@ class Guard:
         try:
             return await self._is_live(principal)
         except UserError as error:
-            raise RequestRejectedError(error.status, str(error)) from None
+            raise RequestRejectedError(error.status, error.report) from None
 
     async def _bind_session(self, request: GuardedRequest) -> None:
         def bind(client_hash: object) -> str:
@@ -237,11 +256,9 @@ class Guard:
             RequestRejectedError: `client_hash` is absent or malformed.
         """
         if client_hash is None or client_hash == "":
-            raise RequestRejectedError(
-                400, "This request names no session; please reload the page."
-            )
+            raise RequestRejectedError(400, MissingSessionError.sentence)
         if not isinstance(client_hash, str) or not CLIENT_HASH.fullmatch(client_hash):
-            raise RequestRejectedError(400, "This session is not valid; please reload the page.")
+            raise RequestRejectedError(400, MalformedSessionError.sentence)
         if request.principal is None:
             peer = request.scope.get("client")
             request.principal = self._identities.ephemeral(client_hash, peer[0] if peer else "")
@@ -267,7 +284,10 @@ def _rejection(error: UserError) -> RequestRejectedError:
     return RequestRejectedError(error.status, error.sentence, headers)
 
 
-def _has_encoded_slash(scope: Scope) -> bool:
+def _has_encoded_slash(scope: Scope, allowed_after: str = "") -> bool:
+    """Return whether a path has an encoded slash elsewhere than behind `allowed_after`."""
     # Decoded, it would read as a path separator, and one address would match two routes.
     raw: bytes = scope.get("raw_path") or b""
+    if allowed_after and raw.startswith(allowed_after.encode()):
+        return False
     return b"%" in raw and b"%2f" in raw.lower()

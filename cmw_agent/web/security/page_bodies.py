@@ -6,6 +6,7 @@ from starlette.types import Receive, Scope
 
 from cmw_agent.core.bodies import BodyTooLargeError, check_declared_length, read_request_body
 from cmw_agent.core.errors import UserError
+from cmw_agent.language import wording
 from cmw_agent.limits.budgets import Budgets
 
 BODY_SECONDS = 20.0  # until a body must have arrived
@@ -36,10 +37,12 @@ class PageBodies:
             check_declared_length(scope, self._max_bytes)
             return await self._whole(scope, receive)
         except BodyTooLargeError:
-            sentence = f"The message is too large; at most {self._max_bytes} bytes are taken."
+            sentence = wording(
+                "The message is too large; at most {count} bytes are taken.", count=self._max_bytes
+            )
             raise UserError(sentence, status=413) from None
         except TimeoutError:
-            raise UserError("The request took too long to come.", status=408) from None
+            raise UserError(wording("The request took too long to come."), status=408) from None
 
     async def _whole(self, scope: Scope, receive: Receive) -> bytes:
         client = scope.get("client")

@@ -13,6 +13,9 @@ from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cmw_agent.config.network_validators import root_path
+from cmw_agent.web.security.root_path import hides_route
+
 Network = IPv4Network | IPv6Network
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
@@ -68,7 +71,7 @@ class TrustedProxies:
 
 
 class ProxyHeaders:
-    """ASGI middleware that puts the client's address, scheme and host into the scope.
+    """ASGI middleware that puts the client's address, scheme, host and prefix into the scope.
 
     It uses only entries that trusted proxies have written, and leaves the forwarding headers as
     they are.
@@ -88,7 +91,7 @@ class ProxyHeaders:
         await self._app(scope, receive, send)
 
     def _with_client(self, scope: Scope) -> Scope:
-        """Return the scope with the client's address, scheme and host."""
+        """Return the scope with the client's address, scheme and host, and the app's root path."""
         client = scope.get("client")
         peer = client[0] if client else ""
         forwarded = [
@@ -108,6 +111,7 @@ class ProxyHeaders:
         if HOST.fullmatch(host):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             result["headers"] = [(b"host", host), *others]
+        result["root_path"] = _prefix(scope, hops)
         return result
 
 
@@ -120,6 +124,17 @@ def _client_address(forwarded: list[str], hops: int) -> str | None:
         except ValueError:
             continue
     return None
+
+
+def _prefix(scope: Scope, hops: int) -> str:
+    """Return the path that the trusted proxies have taken off; empty for none, or a wrong one."""
+    # Each proxy that takes a part off appends it.
+    entries = _entries(scope, b"x-forwarded-prefix")[-hops:]
+    try:
+        prefix = root_path(b"".join(entry.rstrip(b"/") for entry in entries).decode("ascii"))
+    except ValueError:
+        return ""
+    return "" if hides_route(prefix) else prefix
 
 
 def _outermost_entry(scope: Scope, name: bytes, hops: int) -> bytes:

@@ -10,6 +10,9 @@ from cmw_agent.web.security.session_binding import GuardedRequest
 log = get_logger(__name__)
 
 POLICY = b"content-security-policy"
+RESOURCE_POLICY = b"cross-origin-resource-policy"
+# A script of a module is fetched by CORS.
+FOR_ALL_SITES = [(b"access-control-allow-origin", b"*"), (RESOURCE_POLICY, b"cross-origin")]
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; "
@@ -29,9 +32,11 @@ class ResponseHeaders:
 
     Args:
         frame_ancestors: The CSP sources that may frame the page.
+        microphone: Whether the page may ask for the microphone.
     """
 
-    def __init__(self, frame_ancestors: str) -> None:
+    def __init__(self, frame_ancestors: str, *, microphone: bool) -> None:
+        hears = "self" if microphone else ""
         self._headers = [
             (
                 POLICY,
@@ -39,8 +44,11 @@ class ResponseHeaders:
             ),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"same-origin"),
-            (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
-            (b"cross-origin-resource-policy", b"same-origin"),
+            (
+                b"permissions-policy",
+                f"camera=(), geolocation=(), microphone=({hears}), payment=()".encode("ascii"),
+            ),
+            (RESOURCE_POLICY, b"same-origin"),
             (b"cross-origin-opener-policy", b"same-origin"),
         ]
         self._channel_headers = [*self._headers, (b"cache-control", b"no-store")]
@@ -86,7 +94,10 @@ class ResponseHeaders:
         ]
         has_policy = any(name.lower() == POLICY for name, _ in headers)
         keeps_policy = request is not None and request.route.own_policy and has_policy
-        headers.extend(item for item in self._headers if not (keeps_policy and item[0] == POLICY))
+        for_all_sites = request is not None and request.route.for_all_sites
+        replaced = {POLICY} if keeps_policy else {RESOURCE_POLICY} if for_all_sites else set()
+        headers.extend(item for item in self._headers if item[0] not in replaced)
+        headers.extend(FOR_ALL_SITES if for_all_sites else ())
         is_success = message["status"] < 300
         caching = request.route.caching if request is not None and is_success else "no-store"
         headers.append((b"cache-control", caching.encode("ascii")))

@@ -34,6 +34,10 @@ class Route:
             with its name in a header. No form can send either; other requests are answered 415.
         own_policy: Whether the response's Content-Security-Policy, where it has one, replaces the
             page's, which allows more.
+        slashes_after: The beginning of the path behind which a parameter's slashes may be encoded, as
+            clients encode them in names; empty where an encoded slash is refused.
+        for_all_sites: Whether pages of other sites may load what it answers, which is then the
+            same for everybody.
     """
 
     method: str
@@ -43,6 +47,8 @@ class Route:
     access: RouteAccess = "page"
     takes: Takes = "json"
     own_policy: bool = False
+    slashes_after: str = ""
+    for_all_sites: bool = False
 
     @property
     def changes(self) -> bool:
@@ -69,8 +75,13 @@ class Route:
         return re.compile(re.sub(r"\\{[a-z_]+\\}", r"[^/]+", tail))
 
 
-def _own(*methods: str, template: str, caching: Caching = "no-store") -> tuple[Route, ...]:
-    return tuple(Route(m, template, caching=caching, access="own") for m in methods)
+def _own(
+    *methods: str, template: str, caching: Caching = "no-store", slashes_after: str = ""
+) -> tuple[Route, ...]:
+    return tuple(
+        Route(m, template, caching=caching, access="own", slashes_after=slashes_after)
+        for m in methods
+    )
 
 
 _CHAT = "/api/chat/{agent_id}"
@@ -91,7 +102,7 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/shares/{{share_id}}"),
     *(
         route
-        for change in ("retry", "edit", "select", "fork")
+        for change in ("retry", "edit", "select", "fork", "rate")
         for route in _own(
             "POST",
             "OPTIONS",
@@ -99,7 +110,13 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
         )
     ),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
+    *_own("POST", "OPTIONS", template="/v1/responses"),
+    *_own("POST", "OPTIONS", template="/v1/embeddings"),
+    *_own("POST", "OPTIONS", template="/v1/audio/transcriptions"),
     *_own("GET", "OPTIONS", template="/v1/models"),
+    *_own("GET", "OPTIONS", template="/v1/models/{model_id:path}", slashes_after="/v1/models/"),
+    # the agents as tools of an MCP server, by the same keys
+    *_own("GET", "POST", "DELETE", template="/mcp"),
     # other websites, authenticated by their visitors' tokens
     *_own("GET", template="/widget.js", caching="no-cache"),
     *_own("GET", template="/embed/{agent_id}"),
@@ -109,6 +126,7 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("POST", "OPTIONS", template="/embed/{agent_id}/approvals"),
     # WhatsApp, authenticated by signature; sending, by a key of the REST interface
     *_own("GET", "POST", template="/whatsapp/incoming"),
+    *_own("POST", template="/whatsapp/incoming/{token}"),
     *_own("GET", template="/whatsapp/status"),
     *_own("POST", template="/whatsapp/send"),
 )
@@ -124,7 +142,9 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/first.js", caching="no-cache"),
     Route("GET", "/page.js", caching="no-cache"),
     Route("GET", "/page.css", caching="no-cache"),
-    Route("GET", "/built/{name}", caching=FOREVER),
+    # also for websites' widgets
+    Route("GET", "/built/{name}", caching=FOREVER, for_all_sites=True),
+    Route("GET", "/language/{name}", caching=FOREVER, for_all_sites=True),
     Route("GET", "/login"),
     Route("GET", "/login/callback"),
     Route("GET", "/login/consent"),
@@ -145,6 +165,8 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/history/import", takes="file"),
     Route("POST", "/history/import/dismiss"),
     Route("GET", "/history/versions"),
+    Route("GET", "/history/answer"),
+    Route("POST", "/history/rating"),
     Route("POST", "/history/select"),
     Route("POST", "/history/fork"),
     # files, each served to its owner alone
@@ -155,7 +177,9 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/connections"),
     Route("POST", "/connections/link"),
     Route("POST", "/connections/disconnect"),
+    Route("POST", "/connections/choose"),
     Route("GET", "/connections/connect"),
+    Route("GET", "/connections/signed-in"),
     Route("GET", "/connected"),
     Route("GET", "/connected/{state}"),
     Route("GET", "/approvals"),
@@ -164,6 +188,20 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/look"),
     Route("GET", "/schedules"),
     Route("POST", "/schedules/cancel"),
+    Route("GET", "/suggestions"),
+    # what is said into the page's microphone
+    Route("POST", "/transcriptions", takes="file"),
+    # saved prompts, and the commands that the page offers
+    Route("GET", "/prompts"),
+    Route("POST", "/prompts/create"),
+    Route("POST", "/prompts/update"),
+    Route("POST", "/prompts/delete"),
+    # prompts and resources of MCP servers
+    Route("GET", "/servers/offers"),
+    Route("POST", "/servers/prompt"),
+    Route("POST", "/servers/resource"),
+    Route("POST", "/servers/add"),
+    Route("POST", "/servers/remove"),
     # links to snapshots of conversations: an owner's list, and what whoever has a link reads
     Route("GET", "/shares"),
     Route("POST", "/shares/create"),
@@ -171,8 +209,16 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/share/{share_id}", caching="private, no-store", own_policy=True),
     Route("GET", "/share/{share_id}/files/{number}", caching="private, no-store"),
     Route("POST", "/share/{share_id}/continue"),
+    # what one lets the operator do
+    Route("GET", "/consents"),
+    Route("POST", "/consents"),
     # for those whom the settings name; to others it answers like a closed route
     Route("GET", "/admin/statistics"),
+    Route("GET", "/admin/ratings"),
+    # what was proved of this deployment's isolation: the same for everybody
+    Route("GET", "/isolation"),
+    Route("GET", "/isolation/certificate.json"),
+    Route("GET", "/isolation/badge.svg", caching="no-cache", for_all_sites=True),
     # the page and its files
     Route("GET", "/"),
     Route("GET", "/config"),
@@ -197,6 +243,8 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", f"{API}/queue/data", "query"),
     Route("GET", f"{API}/heartbeat/{{session_hash}}", "path"),
 )
+
+FIRST_PARTS = frozenset(route.template.split("/")[1] for route in OPEN_ROUTES) - {""}
 
 
 class RouteTable:

@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope
 
 from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.language import Language
 from cmw_agent.web.security.route_allowlist import Route
 
 MAX_QUERY_FIELDS = 50
@@ -32,7 +33,12 @@ class RequestRejectedError(Exception):
     """
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        self.response = JSONResponse({"detail": detail}, status, headers)
+        self._status, self._detail, self._headers = status, detail, headers
+
+    def response(self, language: Language) -> Response:
+        """Return the response in a language."""
+        detail = language.translate(self._detail)
+        return JSONResponse({"detail": detail}, self._status, self._headers)
 
 
 @dataclass(slots=True)

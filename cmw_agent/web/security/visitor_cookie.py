@@ -95,7 +95,13 @@ def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: b
         seconds: The cookie's Max-Age.
         embedded: Whether pages of other sites may frame this one.
     """
-    parts = [f"{cookie_name(scope, name)}={value}", "Path=/", f"Max-Age={seconds}", "HttpOnly"]
+    path = "/" if _is_https(scope) else f"{_root(scope)}/"
+    parts = [
+        f"{cookie_name(scope, name)}={value}",
+        f"Path={path}",
+        f"Max-Age={seconds}",
+        "HttpOnly",
+    ]
     if not _is_https(scope):
         parts.append("SameSite=Lax")
     elif embedded:
@@ -106,8 +112,16 @@ def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: b
 
 
 def cookie_name(scope: Scope, name: str) -> str:
-    """Return the cookie's name on this connection: with the prefix ``__Host-`` on https."""
-    return f"__Host-{name}" if _is_https(scope) else name
+    """Return the cookie's name on this connection: with the prefix ``__Host-`` on https.
+
+    Such a cookie is for all paths of the host, so the name of an app below a path holds that
+    path: two apps of one host would overwrite each other's cookie. On http the cookie has a path.
+    """
+    return f"__Host-{name}{_root(scope).replace('/', '_')}" if _is_https(scope) else name
+
+
+def _root(scope: Scope) -> str:
+    return str(scope.get("root_path", ""))
 
 
 def _is_https(scope: Scope) -> bool:

@@ -1,11 +1,10 @@
 /** The editor of a message of one's own, in the place of its text. */
+import { t } from "../language";
 import { make } from "./dom";
-
-const EMPTY = "The message is empty. Write something, or cancel.";
 
 export class Editor {
   readonly element: HTMLElement;
-  private readonly input = make("textarea", { class: "cmw-edit", "aria-label": "Edit message", dir: "auto", rows: "1" });
+  private readonly input = make("textarea", { class: "cmw-edit", "aria-label": t("Edit message"), dir: "auto", rows: "1" });
   private readonly line = make("p", { class: "cmw-edit-error", role: "alert", hidden: true });
   private readonly buttons: HTMLButtonElement[];
   private isSent = false;
@@ -18,8 +17,8 @@ export class Editor {
   constructor(text: string, private readonly submit: (text: string) => string | null, private readonly close: () => void) {
     this.input.defaultValue = text;
     this.buttons = [
-      make("button", { type: "button", class: "cmw-approve", click: () => this.send() }, "Submit"),
-      make("button", { type: "button", click: () => this.close() }, "Cancel"),
+      make("button", { type: "button", class: "cmw-approve", click: () => this.send() }, t("Submit")),
+      make("button", { type: "button", click: () => this.close() }, t("Cancel")),
     ];
     this.element = make("div", { class: "cmw-editor" }, this.input, this.line, make("div", { class: "cmw-editor-end" }, ...this.buttons));
     this.element.addEventListener("keydown", (event) => this.pressed(event));
@@ -58,7 +57,7 @@ export class Editor {
 
   private send(): void {
     if (this.isSent) return;
-    const refusal = this.input.value.trim() ? this.submit(this.input.value) : EMPTY;
+    const refusal = this.input.value.trim() ? this.submit(this.input.value) : t("The message is empty. Write something, or cancel.");
     this.line.textContent = refusal;
     this.line.hidden = !refusal;
     if (!refusal) this.lock(true);

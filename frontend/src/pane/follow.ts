@@ -1,4 +1,5 @@
 /** Where the conversation is scrolled to: at its end while the reader is there, else where it stands. */
+import { t } from "../language";
 import { make } from "./dom";
 
 const NEAR = 8; // pixels from the end that count as the end
@@ -17,7 +18,7 @@ export class Follow {
     content: HTMLElement,
   ) {
     const press = () => { this.toEnd(); this.scroller.focus({ preventScroll: true }); };
-    this.button = make("button", { type: "button", class: "cmw-new-text", hidden: true, click: press }, "↓ New text");
+    this.button = make("button", { type: "button", class: "cmw-new-text", hidden: true, click: press }, t("↓ New text"));
     scroller.addEventListener("scroll", () => this.look(), { passive: true });
     scroller.addEventListener("wheel", ({ deltaY }) => { if (deltaY < 0) this.leave(); }, { passive: true });
     for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {

@@ -1,13 +1,11 @@
 /** Puts the pane into the page, and joins it to the page's other scripts. */
 import type { Deeds } from "./actions";
+import { t } from "../language";
 import { pressHidden } from "./dom";
 import { Pane } from "./pane";
+import type { Explanation } from "./rating";
 import { Tap } from "./tap";
-import type { MessageParts, Part, Rating } from "./types";
-
-const BUSY = "An answer is being written. Wait for its end, or stop it, then submit this.";
-const NOT_SENT = "The edit could not be sent. Please submit it again.";
-const LOST = "There is no connection. Please submit this once it is back.";
+import type { MessageParts, OutboxMessage, Part, Rating } from "./types";
 
 let pane: Pane | null = null;
 let early: readonly Part[] | null = null; // what came before the pane was there
@@ -22,6 +20,15 @@ function begin(id: string, ...values: (string | null)[]): void {
   pressHidden(id);
 }
 
+function partsOf({ text, files }: OutboxMessage): Part[] {
+  const part = (metadata: Part["metadata"], content: string): Part => (
+    { role: "user", metadata, content: [{ type: "text", text: content }], options: null });
+  const attached = files.map(({ id, name, isPicture, note }) => (
+    { id, name, picture: Boolean(isPicture), ...(note ? { note } : {}) }));
+  const shown = attached.length ? [part({ kind: "files", files: attached }, "")] : [];
+  return text.trim() || !attached.length ? [...shown, part(null, text)] : shown;
+}
+
 const place = ({ seq }: MessageParts) => String(seq ?? "");
 
 function retry(message: MessageParts): void {
@@ -31,8 +38,8 @@ function retry(message: MessageParts): void {
 
 function edit(message: MessageParts): void {
   pane?.editorOf(message, (text) => {
-    if (window.cmw.running()) return BUSY;
-    if (window.cmw.isLost()) return LOST;
+    if (window.cmw.running()) return t("An answer is being written. Wait for its end, or stop it, then submit this.");
+    if (window.cmw.isLost()) return t("There is no connection. Please submit this once it is back.");
     begin("cmw-edit", place(message), text);
     return null;
   });
@@ -41,14 +48,34 @@ function edit(message: MessageParts): void {
 function rate(message: MessageParts, rating: Rating | null): void {
   const before = message.parts[0]?.metadata?.rating ?? null;
   const set = (value: Rating | null) => pane?.rate(message.seq, value);
-  rated = () => set(before);
+  rated = () => {
+    set(before);
+    pane?.explain(message, null, explain);
+  };
   set(rating);
+  const id = window.cmw.conversation();
+  async function explain(explanation: Explanation): Promise<void> {
+    await window.cmw.ask("history/rating", { id, seq: message.seq, rating, ...explanation });
+    pane?.signs.say(t("Thank you. What you said of the answer is stored."));
+  }
+  pane?.explain(message, rating, explain);
+  if (rating) pane?.signs.say(t("The answer is rated. Below it you may say why."));
   chosen = [place(message), rating ?? ""];
   pressHidden("cmw-rate");
 }
 
+// What was being edited is no draft of its own: it goes into the one of the message box.
+function keep(edited: readonly string[]): void {
+  const { drafts, box } = window.cmw;
+  const texts = edited.filter((text) => text.trim());
+  if (!texts.length) return;
+  drafts.fill([...texts, box()?.value ?? ""].filter((text) => text.trim()).join("\n\n"));
+  drafts.save();
+}
+
 const deeds: Deeds = {
-  edit, retry, rate,
+  edit, retry, rate, keep,
+  speak: (message) => pane?.speak(message),
   say: (text) => pane?.signs.say(text),
   fail: (text) => pane?.signs.fail(text),
   async select(seq) {
@@ -70,14 +97,12 @@ function show(parts: readonly Part[]): void {
 }
 
 function mount(found: HTMLElement): void {
-  const host = found.querySelector<HTMLElement>("#cmw-pane") ?? found;
-  pane = new Pane(host, deeds);
+  pane = new Pane(deeds);
   found.replaceChildren(pane.element);
   if (early) pane.show(early);
   early = null;
   window.cmw.when("#cmw-input", (input) => {
-    const files = input.previousElementSibling;
-    if (pane) (files?.matches(".cmw-files") ? files : input).before(pane.signs.silence);
+    if (pane) input.before(pane.signs.silence);
   });
 }
 
@@ -88,6 +113,9 @@ export function start(): void {
   cmw.pane = {
     chosen: () => (chosen.length === 1 ? chosen[0] : chosen),
     unrated: () => rated?.(),
+    suggest: (texts: readonly string[], take: (text: string) => void) => pane?.suggest(texts, take),
+    // A message of the outbox that is on its way; null once it is not.
+    sent: (message: OutboxMessage | null) => pane?.sent(message && partsOf(message)),
     // The row of a message that was found; the page does not follow the end any more.
     rowOf(seq: number) {
       const row = pane?.rowOf(seq) ?? null;
@@ -106,14 +134,11 @@ export function start(): void {
   document.addEventListener("cmw:unsent", ({ detail }) => {
     if (JSON.stringify(detail.data) !== JSON.stringify(chosen)) return;
     rated?.();
-    if (pane?.edited.length) pane.signs.fail(detail.sentence || NOT_SENT);
+    if (pane?.edited.length) pane.signs.fail(detail.sentence || t("The edit could not be sent. Please submit it again."));
   });
-  // What was being edited is no draft of its own: it goes into the one of the message box.
-  window.addEventListener("pagehide", () => {
-    if (!pane?.edited.length) return;
-    cmw.drafts.fill([...pane.edited, cmw.box()?.value ?? ""].filter((text) => text.trim()).join("\n\n"));
-    cmw.drafts.save();
-  });
+  window.addEventListener("pagehide", () => keep(pane?.edited ?? []));
+  // Before the draft is put away.
+  document.addEventListener("cmw:leaving", () => keep(pane?.takeEdited() ?? []), true);
   document.addEventListener("cmw:opened", () => pane?.opened());
   document.addEventListener("cmw:named", () => void pane?.versions.load());
   document.addEventListener("cmw:leaving", () => pane?.leaving());

@@ -1,10 +1,12 @@
 /** The conversation on the page: a row for each message, drawn as its parts come. */
+import { t } from "../language";
 import type { Can, Deeds } from "./actions";
 import { make } from "./dom";
-import { emptyChat } from "./empty";
 import { Follow } from "./follow";
+import type { Explanation } from "./rating";
 import { Row } from "./row";
 import { Signs } from "./signs";
+import { Speech, languageOf } from "./speech";
 import { grouped } from "./types";
 import type { MessageParts, Part, Rating } from "./types";
 import { Versions } from "./versions";
@@ -14,25 +16,29 @@ const SLICE_MS = 8; // of drawing, between two looks at what the user does
 
 export class Pane {
   readonly rows = make("div", { class: "cmw-rows" });
-  readonly scroller = make("div", { class: "cmw-scroll", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0" });
+  readonly scroller = make("div", { class: "cmw-scroll", role: "log", "aria-live": "off", "aria-label": t("Conversation"), tabindex: "0" });
+  private readonly suggestions = make("div", { class: "cmw-suggestions", role: "group", "aria-label": t("Suggestions"), hidden: true });
   readonly follow: Follow;
   readonly signs = new Signs(this.rows);
   readonly versions = new Versions(() => this.offer());
+  readonly speech = new Speech(() => this.offer());
   readonly element: HTMLElement;
-  private readonly empty: HTMLElement;
   private readonly shown = new Map<string, Row>();
   private parts: readonly Part[] = [];
   private hasCome = false; // the conversation of the page
   private isPlanned = false;
   private isDrawingRest = false;
   private asked = "";
+  private sentRow: Row | null = null; // a message of one's own that is on its way to the server
+  private sentAfter = 0; // the seq of the last message before it
 
-  constructor(place: HTMLElement, private readonly deeds: Deeds) {
-    const earlier = make("button", { type: "button", class: "cmw-show-earlier" }, "Show earlier messages");
+  constructor(private readonly deeds: Deeds) {
+    const earlier = make("button", { type: "button", class: "cmw-show-earlier" }, t("Show earlier messages"));
     earlier.addEventListener("click", () => { this.follow.leave(); document.getElementById("cmw-earlier")?.click(); });
-    this.empty = emptyChat(place);
-    this.scroller.append(earlier, this.empty, this.rows);
+    this.scroller.append(earlier, this.rows, this.suggestions);
     this.follow = new Follow(this.scroller, this.rows);
+    // What is still shown while the page goes elsewhere belongs to a conversation that it has left.
+    this.rows.addEventListener("click", (event) => { if (this.scroller.ariaBusy === "true") event.stopPropagation(); }, true);
     this.element = make("div", { class: "cmw-pane" }, this.scroller, this.follow.button, this.signs.alert, this.signs.status);
   }
 
@@ -61,12 +67,33 @@ export class Pane {
     const change = () => this.place(messages);
     if (isAbove) this.follow.holding(() => this.firstInView(), change);
     else change();
-    if (messages.length) this.empty.remove();
-    else this.rows.before(this.empty);
     const last = messages.at(-1);
     this.signs.came();
     this.follow.grew();
     this.ask(last);
+  }
+
+  /** Show a message that is on its way to the server, until the stored one comes; null takes it off. */
+  sent(parts: readonly Part[] | null): void {
+    this.sentRow?.destroy();
+    this.sentRow = null;
+    if (parts) {
+      const message: MessageParts = { key: "sent", role: "user", seq: null, parts };
+      this.sentAfter = Math.max(0, ...this.messages.map(({ seq }) => seq ?? 0));
+      this.sentRow = new Row(message);
+      this.sentRow.element.classList.add("cmw-sent");
+      this.sentRow.draw(false);
+      this.rows.append(this.sentRow.element);
+      this.follow.toEnd();
+    }
+  }
+
+  /** Show what may be written next, below the last answer; `take` is given what is pressed. */
+  suggest(texts: readonly string[], take: (text: string) => void): void {
+    const buttons = texts.map((text) => make("button", { type: "button", class: "cmw-example", dir: "auto", click: () => take(text) }, text));
+    this.suggestions.replaceChildren(...buttons);
+    this.suggestions.hidden = !texts.length;
+    if (this.follow.isFollowing) this.follow.toEnd();
   }
 
   /** The row of a message, drawn; null where the page does not show it. */
@@ -77,18 +104,38 @@ export class Pane {
     return row?.element ?? null;
   }
 
+  /** Read an answer aloud as it is shown, or stop. */
+  speak({ key }: MessageParts): void {
+    if (this.speech.isReading(key)) {
+      this.speech.stop();
+      return;
+    }
+    const shown = [...(this.shown.get(key)?.element.querySelectorAll<HTMLElement>(".cmw-answer") ?? [])];
+    const text = shown.map(({ innerText }) => innerText).join("\n");
+    const language = shown[0]?.closest<HTMLElement>("[lang]")?.lang || navigator.language;
+    this.speech.read(key, text, languageOf(text, language));
+  }
+
   editorOf(message: MessageParts, submit: (text: string) => string | null): void {
     this.shown.get(message.key)?.edit(submit);
   }
 
-  /** An answer has ended. */
   /** What stands in open editors. */
   get edited(): string[] {
     return [...this.shown.values()].map((row) => row.edited).filter((text) => text.trim());
   }
 
+  /** Close open editors; return what stood in them. */
+  takeEdited(): string[] {
+    const texts = this.edited;
+    for (const row of this.shown.values()) row.closeEditor();
+    return texts;
+  }
+
+  /** An answer has ended. */
   settle(): void {
     if (this.isPlanned) this.draw();
+    this.sent(null);
     this.place(grouped(this.parts)); // what was live has ended
     for (const row of this.shown.values()) row.reopenEditor();
     this.signs.ended(this.messages.at(-1));
@@ -102,9 +149,18 @@ export class Pane {
     this.place(grouped(this.parts));
   }
 
+  /** Let the user say why they rate an answer so; without a rating there is nothing to say. */
+  explain({ key }: MessageParts, rating: Rating | null, store: (explanation: Explanation) => Promise<void>): void {
+    const row = this.shown.get(key);
+    if (rating === null) row?.closeRating();
+    else row?.explain(rating, store);
+  }
+
   /** The page goes to another conversation. */
   leaving(): void {
     this.scroller.setAttribute("aria-busy", "true");
+    this.speech.stop();
+    this.sent(null);
     this.follow.toEnd();
     this.signs.forget();
   }
@@ -123,6 +179,7 @@ export class Pane {
   }
 
   private place(messages: readonly MessageParts[]): void {
+    if (messages.some(({ role, seq }) => role === "user" && (seq ?? Infinity) > this.sentAfter)) this.sent(null);
     const keys = new Set(messages.map(({ key }) => key));
     for (const [key, row] of this.shown) if (!keys.has(key)) this.remove(row);
     const before = new Map(this.shown);
@@ -142,6 +199,7 @@ export class Pane {
   }
 
   private remove(row: Row): void {
+    if (!row.wasSent) this.deeds.keep([row.edited]);
     const hadFocus = row.element.contains(document.activeElement);
     row.destroy();
     if (hadFocus) this.scroller.focus({ preventScroll: true }); // or nothing would have it
@@ -182,11 +240,19 @@ export class Pane {
     const last = isTemporary ? this.messages.filter(({ role }) => role === "user").at(-1) : question;
     const isChangeable = question !== undefined && question.seq !== null && question.key === last?.key;
     return {
-      edit: isUser && isChangeable && !message.parts.at(-1)?.metadata?.kind,
+      edit: isUser && isChangeable,
       retry: !isUser && isChangeable,
       rate: !isUser && !isTemporary && message.seq !== null,
+      details: !isUser && !isTemporary && message.seq !== null,
+      speak: this.speaks(message),
       versions: this.versions.ofMessage(message.seq),
     };
+  }
+
+  private speaks({ key, role, parts }: MessageParts): Can["speak"] {
+    const hasText = role === "assistant" && parts.some(({ metadata }) => !metadata?.kind);
+    if (!hasText || !this.speech.isOffered) return "no";
+    return this.speech.isReading(key) ? "now" : "yes";
   }
 
   private firstInView(): Element | null {

@@ -1,4 +1,5 @@
 /** The parts of a message, each drawn by a component of its own. */
+import { lasting, t } from "../language";
 import { TextView, drawPlain } from "../text/index";
 import { icon, make, pressHidden } from "./dom";
 import type { Icon } from "./dom";
@@ -57,11 +58,11 @@ class OwnText implements PartView {
   }
 
   private unfold(): HTMLElement {
-    const button = make("button", { type: "button", class: "cmw-unfold", "aria-expanded": "false" }, "Show all");
+    const button = make("button", { type: "button", class: "cmw-unfold", "aria-expanded": "false" }, t("Show all"));
     button.addEventListener("click", () => {
       const isFolded = this.text.classList.toggle("cmw-folded");
       button.setAttribute("aria-expanded", String(!isFolded));
-      button.textContent = isFolded ? "Show all" : "Show less";
+      button.textContent = isFolded ? t("Show all") : t("Show less");
     });
     return button;
   }
@@ -69,15 +70,12 @@ class OwnText implements PartView {
   destroy(): void {}
 }
 
-function lasting(seconds: number): string {
-  return seconds < 1 ? `${Math.ceil(seconds * 1_000)} ms` : `${Number(seconds.toPrecision(2))} s`;
-}
-
 /** A tool call or thoughts: their title, and what is in them once it is opened. */
 class Step implements PartView {
   readonly element = make("div", { class: "cmw-step" });
   private readonly icon = make("span", { class: "cmw-step-icon" });
   private readonly title = make("span", { class: "cmw-step-title" });
+  private readonly progress = make("span", { class: "cmw-step-progress", dir: "auto" });
   private readonly seconds = make("span", { class: "cmw-seconds" });
   private readonly head = make("button", { type: "button", class: "cmw-step-head", "aria-expanded": "false" });
   private readonly content = make("div", { class: "cmw-step-content", dir: "auto" });
@@ -86,20 +84,21 @@ class Step implements PartView {
   private isEnded = false;
 
   constructor() {
-    this.head.append(this.icon, this.title, this.seconds);
+    this.head.append(this.icon, this.title, this.progress, this.seconds);
     this.head.addEventListener("click", () => this.toggle());
     this.element.append(this.head);
   }
 
   update(part: Part, isEnded: boolean): void {
-    const { kind, state = "done", title = "", duration } = part.metadata ?? {};
+    const { kind, state = "done", title = "", duration, progress = "" } = part.metadata ?? {};
     this.part = part;
     this.isEnded = isEnded || state !== "running";
     this.element.dataset["kind"] = kind;
     this.element.dataset["state"] = this.isEnded && state === "running" ? "done" : state;
     this.icon.replaceChildren(icon(kind === "thoughts" ? "thoughts" : STEP_ICONS[state] ?? "tool"));
-    this.title.textContent = title.replace(SIGN, "") + (state === "failed" ? " failed" : "");
+    this.title.textContent = state === "failed" ? t("{title} failed", { title: title.replace(SIGN, "") }) : title.replace(SIGN, "");
     if (this.isEnded) this.seconds.textContent = duration ? lasting(duration) : "";
+    this.progress.textContent = this.isEnded ? "" : progress;
     this.draw();
   }
 
@@ -140,7 +139,7 @@ class Simple implements PartView {
 
 function drawNote(host: HTMLElement, { metadata, options }: Part): void {
   const { outcome = "complete", sentence = "", error } = metadata ?? {};
-  const id = error ? [" (error ", make("code", {}, error), ")"] : [];
+  const id = error ? [` (${t("error")} `, make("code", {}, error), ")"] : [];
   const buttons = (options ?? []).map(({ label }) =>
     make("button", { type: "button", class: "cmw-continue", "data-changes": "", click: () => pressHidden("cmw-continue") }, label));
   host.dataset["outcome"] = outcome;
@@ -149,7 +148,7 @@ function drawNote(host: HTMLElement, { metadata, options }: Part): void {
 
 function drawConnect(host: HTMLElement, { metadata }: Part): void {
   const link = metadata?.link ?? "";
-  const button = make("a", { class: "cmw-follow", target: "_blank", rel: "noopener" }, "Connect your account");
+  const button = make("a", { class: "cmw-follow", target: "_blank", rel: "noopener" }, t("Connect your account"));
   if (TICKET.test(link)) button.setAttribute("href", link);
   host.replaceChildren(make("span", { class: "cmw-step-title" }, (metadata?.title ?? "").replace(SIGN, "")), button);
 }
@@ -170,11 +169,11 @@ export function viewOf({ role, metadata }: Part): PartView {
     case "tool":
     case "thoughts": return new Step();
     case "waiting": return new Simple("p", { class: "cmw-waiting", ...BOT }, (host) => {
-      host.setAttribute("aria-label", "The answer is on its way");
+      host.setAttribute("aria-label", t("The answer is on its way"));
       host.replaceChildren("…");
     });
     case "connect": return new Simple("div", { class: "cmw-panel cmw-connect" }, drawConnect);
-    case "sources": return new Simple("ol", { class: "cmw-sources", "aria-label": "Sources", ...BOT }, drawSources);
+    case "sources": return new Simple("ol", { class: "cmw-sources", "aria-label": t("Sources"), ...BOT }, drawSources);
     case "note": return new Simple("div", { class: "cmw-outcome", ...BOT }, drawNote);
     case "switch": return new Simple("p", { class: "cmw-switched", ...BOT }, (host, part) => {
       host.replaceChildren(make("bdi", {}, `${part.metadata?.sentence ?? ""}`));

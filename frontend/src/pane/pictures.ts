@@ -1,4 +1,5 @@
 /** The files of a message: pictures are fetched and drawn, a press shows one large. */
+import { t } from "../language";
 import { icon, make } from "./dom";
 import type { AttachedFile } from "./types";
 
@@ -9,7 +10,7 @@ const pictures = new Map<string, Promise<string>>(); // file id → object URL
 
 async function loaded(address: string): Promise<string> {
   const answer = await fetch(new URL(address, document.baseURI));
-  if (!answer.ok) throw new Error("no picture");
+  if (!answer.ok) throw new Error(t("no picture"));
   return URL.createObjectURL(await answer.blob());
 }
 
@@ -28,8 +29,8 @@ function picture(address: string): Promise<string> {
 
 function enlarge(image: HTMLImageElement): void {
   const name = image.alt || "Picture";
-  const close = make("button", { type: "button" }, "Close");
-  const save = make("a", { href: image.src, download: name }, "Save");
+  const close = make("button", { type: "button" }, t("Close"));
+  const save = make("a", { href: image.src, download: name }, t("Save"));
   const dialog = make("dialog", { class: "cmw-picture", "aria-label": name },
     make("img", { src: image.src, alt: image.alt }), make("div", {}, save, close));
   dialog.addEventListener("click", ({ target }) => { if (target !== save) dialog.close(); });
@@ -57,6 +58,12 @@ function drawn(file: AttachedFile): HTMLElement {
   return link;
 }
 
+/** A file, and below it what the user must know of it. */
+function withNote(file: AttachedFile): HTMLElement {
+  const link = drawn(file);
+  return file.note ? make("div", { class: "cmw-noted-file" }, link, make("small", {}, file.note)) : link;
+}
+
 export function drawFiles(host: HTMLElement, files: readonly AttachedFile[]): void {
-  host.replaceChildren(...files.filter(({ id }) => ID.test(id)).map(drawn));
+  host.replaceChildren(...files.filter(({ id }) => ID.test(id)).map(withNote));
 }

@@ -1,4 +1,5 @@
 /** What the page says of an answer that is being written: for the ear, and of long silences. */
+import { numeral, t } from "../language";
 import { make } from "./dom";
 import type { MessageParts } from "./types";
 
@@ -6,7 +7,8 @@ const SILENT_MS = 10_000; // of silence, before the page says that it waits
 
 function duration(since: number): string {
   const seconds = Math.floor((performance.now() - since) / 1_000);
-  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return seconds < 60 ? t("{seconds} s", { seconds })
+    : t("{minutes} min {seconds} s", { minutes: numeral(Math.floor(seconds / 60)), seconds: seconds % 60 });
 }
 
 export class Signs {
@@ -45,7 +47,7 @@ export class Signs {
     this.fail("");
     if (this.isAnswering) return;
     this.isAnswering = true;
-    this.say("Answering…");
+    this.say(t("Answering…"));
   }
 
   /** The answer has ended. */
@@ -57,8 +59,8 @@ export class Signs {
       return;
     }
     const outcome = last.parts.at(-1)?.metadata?.outcome;
-    if (outcome === "failed") this.say("No answer came.");
-    else this.say(outcome === "interrupted" ? "The answer was stopped." : "The answer is ready.");
+    if (outcome === "failed") this.say(t("No answer came."));
+    else this.say(outcome === "interrupted" ? t("The answer was stopped.") : t("The answer is ready."));
   }
 
   /** The page has gone to another conversation, whose answer nobody was told of. */
@@ -77,6 +79,6 @@ export class Signs {
     const isBusy = running.length > 0 || document.querySelector("#cmw-approvals:not([hidden])") !== null;
     const isSilent = !isBusy && window.cmw.running() && performance.now() - this.changed >= SILENT_MS;
     this.silence.hidden = !isSilent;
-    if (isSilent) this.silence.textContent = `Waiting for the model… ${duration(this.changed)}`;
+    if (isSilent) this.silence.textContent = t("Waiting for the model… {duration}", { duration: duration(this.changed) });
   }
 }

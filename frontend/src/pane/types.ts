@@ -7,6 +7,7 @@ export interface Metadata {
   readonly state?: "running" | "approval" | "done" | "failed";
   readonly name?: string;
   readonly duration?: number;
+  readonly progress?: string; // of a tool that runs
   readonly link?: string;
   readonly sentence?: string;
   readonly outcome?: "complete" | "interrupted" | "failed";
@@ -21,6 +22,13 @@ export interface AttachedFile {
   readonly id: string;
   readonly name: string;
   readonly picture: boolean;
+  readonly note?: string; // what was cut, left out or guessed of it
+}
+
+/** A message of the page's outbox. */
+export interface OutboxMessage {
+  readonly text: string;
+  readonly files: readonly { readonly id: string; readonly name: string; readonly isPicture?: boolean; readonly note?: string }[];
 }
 
 export interface Part {
@@ -45,6 +53,7 @@ export interface PageScripts {
   isLost(): boolean;
   temporaryChat(): string | null;
   conversation(): string | null;
+  download(path: string): void;
   box(): HTMLTextAreaElement | null;
   drafts: { fill(text: string): void; save(): void };
   ask<T>(path: string, body?: unknown): Promise<T>;

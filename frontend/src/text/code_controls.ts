@@ -1,28 +1,9 @@
 /** Answers the buttons of drawn code: copy, wrap. */
+import { copyText } from "./clipboard";
 import { writtenText } from "./controls";
 import type { TextLabels } from "./options";
 
 const SHOWN_MS = 2_000;
-
-// Where the browser refuses its clipboard, as in a frame, the older way is tried.
-async function copy(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const focused = document.activeElement;
-    const box = document.createElement("textarea");
-    box.value = text;
-    box.style.position = "fixed";
-    box.style.opacity = "0";
-    document.body.append(box);
-    box.select();
-    const isCopied = document.execCommand("copy");
-    box.remove();
-    if (focused instanceof HTMLElement) focused.focus();
-    return isCopied;
-  }
-}
 
 /** Listens for a text's buttons at its host: drawn pieces need no listeners of their own. */
 export class CodeControls {
@@ -57,7 +38,7 @@ export class CodeControls {
 
   private async copyCode(pressed: HTMLElement, box: HTMLElement): Promise<void> {
     const code = box.querySelector("code");
-    if (code === null || !(await copy(writtenText(code).replace(/\n$/, "")))) return;
+    if (code === null || !(await copyText(writtenText(code).replace(/\n$/, "")))) return;
     pressed.textContent = this.labels.copied;
     clearTimeout(this.timers.get(pressed));
     const restore = (): void => {

@@ -1,6 +1,6 @@
 /** Shows the characters that would change how a text looks without being seen. */
 const NAMES: Readonly<Record<number, string>> = {
-  0x200b: "ZWSP", 0x200e: "LRM", 0x200f: "RLM", 0x202a: "LRE", 0x202b: "RLE", 0x202c: "PDF", 0x202d: "LRO",
+  0x1b: "ESC", 0x200b: "ZWSP", 0x200e: "LRM", 0x200f: "RLM", 0x202a: "LRE", 0x202b: "RLE", 0x202c: "PDF", 0x202d: "LRO",
   0x202e: "RLO", 0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xfeff: "BOM",
 };
 // Marks and isolates are good writing where text runs from right to left; in code they deceive.

@@ -1,5 +1,6 @@
 /** Gives a piece of drawn text its controls: of code, tables, pictures and links. */
-import { FILE, REL, SHARED_REL, isLink, isShownFile, lead, makeLink, RASTER } from "./links";
+import { FILE, REL, SHARED_REL, isLink, isShownFile, isWebLink, lead, makeLink, RASTER } from "./links";
+import { isForeign } from "./options";
 import type { TextLabels, TextOptions } from "./options";
 
 function button(className: string, label: string): HTMLButtonElement {
@@ -46,15 +47,21 @@ function tableBox(table: Element, labels: TextLabels): void {
   box.append(table);
 }
 
-// Null where the page has no address for a file: then its text alone stays.
+// Null where the page has no address for a file, or leads nowhere into its own site.
 function addressOf(href: string, options: TextOptions): string | null {
-  return FILE.test(href) && options.fileUrl !== undefined ? options.fileUrl(href) : href;
+  if (FILE.test(href) && options.fileUrl !== undefined) return options.fileUrl(href);
+  return isForeign(options) && !isWebLink(href) ? null : href;
+}
+
+// What is no link stands as it is, and its address beside it.
+function unlinked(text: string, address: string): string {
+  return FILE.test(address) || !address ? text.trim() : `${text} (${address})`;
 }
 
 function picture(found: HTMLElement, options: TextOptions, rel: string): Node {
   const source = found.dataset["source"] ?? "";
   const text = found.textContent ?? "";
-  const address = addressOf(source, options);
+  const address = RASTER.test(source) ? source : addressOf(source, options);
   const isFile = FILE.test(source) && options.fileUrl !== undefined;
   if (address !== null && (RASTER.test(source) || (isFile && isShownFile(address)))) {
     const image = document.createElement("img");
@@ -63,19 +70,20 @@ function picture(found: HTMLElement, options: TextOptions, rel: string): Node {
     image.loading = "lazy";
     return image;
   }
-  if (address === null || !isLink(address)) return document.createTextNode(text);
+  if (address === null || !isLink(address)) return document.createTextNode(unlinked(text, source));
   return makeLink(address, text || address, rel);
 }
 
 function links(root: DocumentFragment, options: TextOptions, rel: string): void {
   for (const found of root.querySelectorAll("a")) {
-    const address = addressOf(found.getAttribute("href") ?? "", options);
+    const href = found.getAttribute("href") ?? "";
+    const address = addressOf(href, options);
     if (address) lead(found, address, rel);
-    else found.replaceWith(...found.childNodes);
+    else found.replaceWith(...found.childNodes, ...(isForeign(options) ? [unlinked(" ", href)] : []));
   }
 }
 
-/** Give a sanitized piece of text its controls; its code boxes are returned by `querySelector`. */
+/** Give a piece of text its controls; its code boxes are returned by `querySelector`. */
 export function decorate(root: DocumentFragment, options: TextOptions, labels: TextLabels): void {
   const rel = options.kind === "share" ? SHARED_REL : REL;
   links(root, options, rel);

@@ -3,7 +3,7 @@ import { Cache } from "./cache";
 import { writtenText } from "./controls";
 import { libraries, type LibraryName } from "./libraries";
 import { MAX_DIAGRAM_CHARS, MAX_DIAGRAMS, MAX_FORMULAS, MAX_HIGHLIGHTED_CHARS } from "./limits";
-import { sanitize, sanitizeDrawing } from "./sanitize";
+import { elementsOf } from "./elements";
 import type { TextLabels } from "./options";
 
 // A diagram may name a picture or a style of elsewhere, which mermaid fetches while it measures.
@@ -106,7 +106,7 @@ export class Drawing {
         element.classList.add("cmw-math-source");
         return;
       }
-      drawn = sanitize(markup, "math");
+      drawn = elementsOf(markup, "math");
       this.formulas.set(key, drawn);
     }
     element.replaceChildren(drawn.cloneNode(true));
@@ -123,7 +123,7 @@ export class Drawing {
     if (drawn === undefined) {
       const markup = libraries.get("code")?.(source, language) ?? null;
       if (markup === null) return;
-      drawn = sanitize(markup, "code");
+      drawn = elementsOf(markup, "code");
       this.code.set(key, drawn);
     }
     code.replaceChildren(drawn.cloneNode(true));
@@ -138,7 +138,7 @@ export class Drawing {
     this.diagramsBegun.add(source);
     const svg = (await libraries.get("mermaid")?.(source, isDark)) ?? null;
     if (svg === null || this.isGone) return;
-    const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;
+    const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     const picture = { address, isDark };
     this.diagrams.set(source, picture);
     // The text may have been drawn anew meanwhile.

@@ -12,10 +12,11 @@ export interface Loaded {
 export type LibraryName = keyof Loaded;
 
 declare const BUILT_VERSIONS: Readonly<Record<LibraryName, string>>;
+declare const BUILT_URL: string; // of the script that this is part of
 
 const TRIES = 3;
 
-/** The libraries of a page: each is fetched once, from the folder of the page's own script. */
+/** The libraries of a page: each is fetched once, from the folder of the built scripts. */
 export class Libraries {
   private readonly loaded: Partial<Loaded> = {};
   private readonly loading = new Map<LibraryName, Promise<boolean>>();
@@ -55,7 +56,4 @@ export class Libraries {
   }
 }
 
-const script = document.currentScript;
-export const libraries = new Libraries(
-  new URL(".", script instanceof HTMLScriptElement ? script.src : document.baseURI).href,
-);
+export const libraries = new Libraries(new URL(".", BUILT_URL).href);

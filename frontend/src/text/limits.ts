@@ -9,3 +9,4 @@ export const MAX_FORMULAS = 500; // of one block
 export const MAX_DIAGRAM_CHARS = 20_000;
 export const MAX_DIAGRAMS = 20; // of one text
 export const PLAIN_PART_CHARS = 8_000; // of one paragraph of a long plain text
+export const SLICE_CHARS = 10_000; // of a long text, that are drawn before the page may answer

@@ -10,6 +10,14 @@ export function isLink(address: string): boolean {
   return LINK.test(address);
 }
 
+// Whoever follows one connects an account of theirs to whom it was made for.
+const CONNECTING = /^https?:\/\/(?:[^/?#]*@)?connect\.composio\.dev\.?(?:[:/?#]|$)/i;
+
+/** Whether a link leads from a page that is not the reader's own to a web or mail address. */
+export function isWebLink(address: string): boolean {
+  return /^(?:https?:\/\/|mailto:)/i.test(address) && !CONNECTING.test(address.replaceAll("\\", "/"));
+}
+
 /** Whether an address may stand in Markdown as a link's or a picture's. */
 export function isAddress(address: string): boolean {
   return isLink(address) || RASTER.test(address);

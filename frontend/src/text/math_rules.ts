@@ -1,9 +1,10 @@
-/** Reads formulas: `\( \)`, `\[ \]`, `$$ $$`, and `$ $` where it cannot be a price. */
+/** Reads formulas: `\( \)`, `\[ \]`, `$$ $$`, `$ $` where it cannot be a price, and `\begin{align}` on lines of its own. */
 import type { MarkdownIt, StateBlock, StateInline } from "markdown-it";
 import { MAX_FORMULA_CHARS } from "./limits";
 
 const CLOSERS: Readonly<Record<string, string>> = { "\\(": "\\)", "\\[": "\\]", $$: "$$" };
 const ALNUM = /[\p{L}\p{N}]/u;
+const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\p{sc=Thai}]/u; // scripts that put no space beside a formula
 const SIGN = /[\\^_={}<>+*/|]/;
 const PROSE = /(?:^|\s)\p{L}{3,}/u;
 
@@ -53,17 +54,32 @@ function delimited(state: StateInline, silent: boolean): boolean {
   return true;
 }
 
+// Whether a formula may stand beside this character.
+function isBeside(character: string, content: string): boolean {
+  return !ALNUM.test(character) || (UNSPACED.test(character) && !UNSPACED.test(content));
+}
+
 // Pandoc's rule, and neither a letter nor a digit beside either dollar.
 function dollar(state: StateInline, silent: boolean): boolean {
   const { src, pos } = state;
-  if (src[pos] !== "$" || /[\s$]/.test(src[pos + 1] ?? " ") || ALNUM.test(src[pos - 1] ?? " ")) return false;
+  if (src[pos] !== "$" || /[\s$]/.test(src[pos + 1] ?? " ") ) return false;
   let at = pos + 1;
   while (at < src.length && !/[$`\n]/.test(src.charAt(at))) at += src[at] === "\\" ? 2 : 1;
   const content = src.slice(pos + 1, at);
-  const isClosed = src[at] === "$" && !/\s$/.test(content) && !/[\p{L}\p{N}$]/u.test(src[at + 1] ?? " ");
+  const isClosed = src[at] === "$" && !/\s$/.test(content) && src[at + 1] !== "$"
+    && isBeside(src[pos - 1] ?? " ", content) && isBeside(src[at + 1] ?? " ", content);
   const isPrice = /^[\d.,]+\s/.test(content) && PROSE.test(content) && !content.includes("\\");
   if (!isClosed || isPrice || !isFormula(content)) return false;
   return pushFormula(state, content, false, at + 1, silent);
+}
+
+const ENVIRONMENT =
+  /^\\begin\{((?:align|alignat|aligned|gather|gathered|equation|split|cases|rcases|array|CD|[bpvBV]?matrix)\*?)\}/;
+
+/** The signs of an environment of TeX that a text begins with. */
+export function environmentAt(text: string): { opener: string; closer: string } | null {
+  const [opener, name] = ENVIRONMENT.exec(text) ?? [];
+  return opener === undefined ? null : { opener, closer: `\\end{${name}}` };
 }
 
 function lineAt(state: StateBlock, line: number): string {
@@ -74,18 +90,19 @@ function lineAt(state: StateBlock, line: number): string {
 // line never depends on what is below it.
 function findBlock(state: StateBlock, start: number, end: number): { tex: string; next: number } | null {
   const first = lineAt(state, start);
-  const opener = first.slice(0, 2);
-  const closer = CLOSERS[opener];
+  const environment = environmentAt(first);
+  const opener = environment?.opener ?? first.slice(0, 2);
+  const closer = environment?.closer ?? CLOSERS[opener];
   if (closer === undefined || opener === "\\(") return null;
-  const lines = [first.slice(2)];
+  const lines = [first.slice(opener.length)];
   for (let line = start; ; ) {
     const text = lines.at(-1) ?? "";
     const at = text.indexOf(closer);
     if (at >= 0) {
-      const rest = text.slice(at + 2).trim();
+      const rest = text.slice(at + closer.length).trim();
       if (!/^[.,;:]?$/.test(rest)) return null;
-      lines[lines.length - 1] = text.slice(0, at) + rest;
-      return { tex: lines.join("\n"), next: line + 1 };
+      lines[lines.length - 1] = text.slice(0, at) + (environment ? closer : "") + rest;
+      return { tex: (environment ? opener : "") + lines.join("\n"), next: line + 1 };
     }
     line += 1;
     if (line >= end || state.isEmpty(line) || (state.sCount[line] ?? 0) < state.blkIndent) return null;

@@ -2,11 +2,15 @@
 import createParser, { type MarkdownIt, type StateCore } from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
 import { directionRule } from "./direction_rule";
+import { emphasisRule } from "./emphasis_rule";
 import { MAX_NESTING } from "./limits";
 import { isAddress } from "./links";
 import { mathRules } from "./math_rules";
+import { pairRule } from "./pair_rule";
+import { pathRule } from "./path_rule";
 import { productRule } from "./product_rule";
 import { renderRules } from "./renderer";
+import { rowRule } from "./row_rule";
 import { taskRule } from "./task_rule";
 import { unfinishedRule } from "./unfinished";
 
@@ -22,14 +26,15 @@ function markOpenFence(state: StateCore): void {
   if (!isClosed) last.meta = { isOpen: true };
 }
 
-// HTML in a text is text; one newline is one line break.
+// HTML in a text is text but for a few tags; one newline is one line break.
 function makeParser(): MarkdownIt {
   const md = createParser({ html: false, linkify: true, breaks: true, maxNesting: MAX_NESTING });
   md.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
   md.linkify.add("ftp:", null).add("//", null).add("mailto:", null);
   md.validateLink = isAddress;
   md.core.ruler.after("block", "open_fence", markOpenFence);
-  md.use(cjkFriendly).use(mathRules).use(productRule).use(taskRule).use(directionRule).use(unfinishedRule);
+  md.use(cjkFriendly).use(emphasisRule).use(mathRules).use(pathRule).use(productRule).use(rowRule).use(pairRule);
+  md.use(taskRule).use(directionRule).use(unfinishedRule);
   renderRules(md);
   return md;
 }

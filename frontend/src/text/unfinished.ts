@@ -1,6 +1,7 @@
 /** Keeps the end of a text that still grows quiet: no sign of Markdown is shown and taken back. */
 import type { MarkdownIt, StateCore } from "markdown-it";
-import { isProduct } from "./product_rule";
+import { environmentAt } from "./math_rules";
+import { productAt } from "./product_rule";
 
 // A last line of these alone may become a heading, a rule, a list or a table; behind a fence the
 // name of a language is still being written.
@@ -37,10 +38,16 @@ function isHalf(text: string, at: number): boolean {
   return rest === "\\" || rest === "$" || rest === "$$" || rest === "~" || (rest === "!" && !/\S/.test(text.charAt(at - 1)));
 }
 
+function isHalfEnvironment(rest: string): boolean {
+  return rest[0] === "\\" && ("\\begin{".startsWith(rest) || /^\\begin\{[a-z*]*$/i.test(rest));
+}
+
 // Skip what is whole from `at` on: code, an escape, a formula. Its end, or -1 where it is open.
 function skip(text: string, at: number): number | null {
+  if (isHalfEnvironment(text.slice(at, at + 20))) return -1;
+  const environment = environmentAt(text.slice(at, at + 30));
   const two = text.slice(at, at + 2);
-  const closer = FORMULA[two] ?? /^`+/.exec(text.slice(at, at + 20))?.[0];
+  const closer = environment?.closer ?? FORMULA[two] ?? /^`+/.exec(text.slice(at, at + 20))?.[0];
   if (closer === undefined) return text[at] === "\\" ? at + 2 : null;
   const end = text.indexOf(closer, at + closer.length);
   return end < 0 ? -1 : end + closer.length;
@@ -82,7 +89,7 @@ function scan(text: string): Open {
       open.bracket = { at: text[at - 1] === "!" ? at - 1 : at, isPicture: text[at - 1] === "!" };
       at += 1;
     } else if (text[at] === "]") at = bracketEnd(text, open, at);
-    else if (isProduct(text, at)) at += 1;
+    else if (productAt(text, at) > 0) at += productAt(text, at);
     else if (/[*_~]/.test(text.charAt(at))) at = mark(text, open, at);
     else at += 1;
   }

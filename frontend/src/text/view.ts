@@ -6,12 +6,12 @@ import { showControls } from "./controls";
 import { decorate } from "./decorate";
 import { setDirections } from "./direction_rule";
 import { Drawing } from "./drawing";
-import { MAX_FORMATTED_CHARS } from "./limits";
+import { elementsOf } from "./elements";
+import { MAX_FORMATTED_CHARS, SLICE_CHARS } from "./limits";
 import { morph } from "./morph";
 import { labelsOf, type TextLabels, type TextOptions } from "./options";
 import { parser } from "./parser";
 import { plainParts } from "./plain";
-import { sanitize } from "./sanitize";
 import { withoutMarkerLine } from "./unfinished";
 
 const REST = 4; // milliseconds without drawing for each millisecond of drawing
@@ -26,6 +26,7 @@ export class TextView {
   private html: string[] = []; // of each block that stands in the host
   private final = { text: "", count: 0 };
   private latest = { markdown: "", isEnded: false };
+  private reached = 0; // the characters of the latest text that are drawn
   private timer = 0;
   private restUntil = 0;
 
@@ -45,7 +46,8 @@ export class TextView {
   }
 
   /**
-   * Draw the text so far. A costly one is drawn less often while it grows.
+   * Draw the text so far. A costly one is drawn less often while it grows, a long one in slices:
+   * until the last of them the element has `data-drawing`.
    *
    * @param markdown The whole text so far.
    * @param isEnded Whether nothing more comes.
@@ -71,9 +73,24 @@ export class TextView {
     const began = performance.now();
     const text = this.latest.markdown.replace(/\r\n?/g, "\n").replaceAll("\0", "\ufffd");
     if (text.length > MAX_FORMATTED_CHARS) this.drawLong(text);
-    else this.drawText(text, this.latest.isEnded);
+    else this.drawSlice(text);
     const took = performance.now() - began;
     this.restUntil = took > QUICK_MS ? began + took + Math.min(took * REST, MAX_REST_MS) : 0;
+    const isWhole = this.reached >= text.length;
+    this.host.toggleAttribute("data-drawing", !isWhole);
+    // The page may draw and answer in between.
+    if (!isWhole) this.timer = window.setTimeout(() => this.draw());
+  }
+
+  // As a text that grows: what is above the last blank line of a slice is final. Where nothing
+  // becomes final, as in one long block of code, each slice is twice as long as the one before.
+  private drawSlice(text: string): void {
+    if (!text.startsWith(this.final.text)) this.forget();
+    const from = this.final.text.length;
+    const wanted = Math.max(from + SLICE_CHARS, this.reached + Math.max(SLICE_CHARS, this.reached - from));
+    const newline = wanted < text.length ? text.indexOf("\n", wanted) : -1;
+    this.reached = newline < 0 ? text.length : newline + 1;
+    this.drawText(text.slice(0, this.reached), this.latest.isEnded && this.reached === text.length);
   }
 
   private drawLong(text: string): void {
@@ -82,19 +99,20 @@ export class TextView {
     this.host.replaceChildren(parts);
     this.html = [];
     this.forget();
+    this.reached = text.length;
   }
 
   private forget(): void {
     this.final = { text: "", count: 0 };
+    this.reached = 0;
   }
 
   private drawText(text: string, isEnded: boolean): void {
     if (this.html.length === 0) this.host.replaceChildren();
-    if (!text.startsWith(this.final.text)) this.forget();
     let tail = this.parse(text, isEnded);
     if (tail.hasDefinitions && this.final.count > 0) {
       // A definition may turn brackets anywhere into a link: then all is read at each update.
-      this.forget();
+      this.final = { text: "", count: 0 };
       tail = this.parse(text, isEnded);
     }
     this.show(tail.blocks.map((block) => this.htmlOf(block, tail.source, tail.env)));
@@ -146,18 +164,15 @@ export class TextView {
     } else live.replaceWith(piece);
   }
 
-  // Each block is one element; all are sanitized at once, for each time has its price.
+  // Each block is one element.
   private pieces(html: readonly string[]): Element[] {
     if (html.length === 0) return [];
-    let roots = [sanitize(html.join(""), "text")];
-    if (roots[0]!.childElementCount !== html.length) roots = html.map((one) => sanitize(one, "text"));
-    return roots.flatMap((root) => {
-      decorate(root, this.options, this.labels);
-      showControls(root);
-      this.drawing.prepare(root);
-      setDirections(root);
-      return [...root.children];
-    });
+    const root = elementsOf(html.join(""), "text");
+    decorate(root, this.options, this.labels);
+    showControls(root);
+    this.drawing.prepare(root);
+    setDirections(root);
+    return [...root.children];
   }
 
   private note(sentence: string): HTMLElement {

@@ -37,8 +37,8 @@ def upgrade(operations: Operations) -> None:
         """CREATE POLICY of_tenant ON agent_sessions FOR SELECT
         USING (tenant_id = current_setting('cmw.owner', true))"""
     )
-    # The search index cannot be asked before the policy, since its operator might tell of rows that
-    # the policy hides: a search therefore goes through the owner's own messages.
+    # PostgreSQL does not use the search index before the policy, since the operator might reveal rows
+    # that the policy hides: a search therefore reads the owner's own messages.
     operations.execute(
         "CREATE INDEX agent_messages_search_by_owner ON agent_messages (owner_id, message_id)"
     )

@@ -55,7 +55,7 @@ async def test_text_that_was_held_back_is_given_out_when_the_user_stops(tmp_path
     async with running(tmp_path, replies, "") as (runtime, _):
         session = await session_of(runtime)
         async with runtime.chat.turn(session, f"Please {secret}", key="k") as turn:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 async for item in turn:
                     events.append(item)
                     if answer_text(events) == "The answer ":

@@ -91,7 +91,7 @@ async def test_a_stopped_thought_is_kept_apart_and_charged(way: str, tmp_path: P
             session = await session_of(runtime)
             turn = runtime.chat.turn(session, f"Please {secret}", key=canary())
             thoughts, end = "", None
-            async with turn, asyncio.timeout(20):
+            async with turn, asyncio.timeout(60):
                 async for item in turn:
                     if isinstance(item, ThinkingDelta):
                         thoughts += item.text

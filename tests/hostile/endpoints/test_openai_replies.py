@@ -59,7 +59,7 @@ async def _ask(house: House, case: Case, *, stream: bool) -> Reply:
         "messages": [{"role": "user", "content": f"Please {secret}"}],
         "stream": stream,
     }
-    async with client(house.app.url) as program, asyncio.timeout(30):
+    async with client(house.app.url) as program, asyncio.timeout(60):
         reply = await program.ask("POST", "/v1/chat/completions", content)
     house.requests_of(case, secret)
     return reply

@@ -6,7 +6,7 @@
  */
 (() => {
   "use strict";
-  const { make, ask, conversation } = window.cmw;
+  const { make, ask, conversation, t, tn } = window.cmw;
   const AGAIN_MS = 1_000; // a step may be drawn before its call waits
   const TRIES = 5;
   const NOTE_MS = 15_000;
@@ -58,7 +58,7 @@
       return input.value;
     };
     const refuse = () => {
-      error.textContent = "This must be JSON, such as 12, true, \"text\" or [1, 2].";
+      error.textContent = t("This must be JSON, such as 12, true, \"text\" or [1, 2].");
       error.hidden = false;
       input.setAttribute("aria-invalid", "true");
       input.setAttribute("aria-describedby", error.id);
@@ -84,26 +84,42 @@
 
   let numbers = 0;
 
+  // An agent's question to its user: its text is shown, and its answer alone can be written.
+  const isQuestion = ({ name, arguments: given }) =>
+    name === "question" && typeof given.question === "string" && typeof given.answer === "string";
+
+  function fieldsOf(item) {
+    if (!isQuestion(item)) {
+      return Object.entries(item.arguments).map(([key, value]) => field(key, value, item.texts[key], ++numbers));
+    }
+    const answer = field("answer", item.arguments.answer, item.texts.answer, ++numbers);
+    answer.row.querySelector("label > span").textContent = t("Your answer");
+    const question = { name: "question", json: () => JSON.stringify(item.arguments.question), isChanged: () => false, short: true,
+                       row: make("p", { className: "cmw-question", dir: "auto" }, item.arguments.question) };
+    return [question, answer];
+  }
+
   function draw(item, mine) {
-    const name = `${item.name} wants to run`;
-    const fields = Object.entries(item.arguments).map(([key, value]) =>
-      field(key, value, item.texts[key], ++numbers));
+    const asks = isQuestion(item);
+    const name = asks ? t("The agent asks you") : t("{name} wants to run", { name: item.name });
+    const fields = fieldsOf(item);
     const made = {
-      call: item.call, name: item.name, conversation: mine, fields,
+      call: item.call, name: item.name, conversation: mine, fields, asks,
       until: performance.now() + item.seconds * 1_000,
       heading: make("h2", { tabIndex: -1 }, name),
       left: make("span", { className: "cmw-left" }),
       always: make("input", { type: "checkbox" }),
-      buttons: [make("button", { type: "button", className: "cmw-approve" }, "Approve"),
-                make("button", { type: "button" }, "Deny")],
+      buttons: [make("button", { type: "button", className: "cmw-approve" }, asks ? t("Send the answer") : t("Approve")),
+                make("button", { type: "button" }, asks ? t("Do not answer") : t("Deny"))],
       error: make("div", { className: "cmw-card-error", role: "alert", hidden: true }),
     };
     ["approved", "denied"].forEach((answer, at) =>
       made.buttons[at].addEventListener("click", () => settle(made, answer)));
     made.card = make("div", { className: "cmw-card", role: "group", "aria-label": name },
       make("div", { className: "cmw-card-head" }, made.heading, made.left),
-      ...(fields.length ? fields.map((one) => one.row) : [make("p", {}, "It takes no arguments.")]),
-      make("label", { className: "cmw-always" }, made.always, "Always allow this tool in this chat"),
+      ...(item.account ? [make("p", { className: "cmw-account" }, t("With the account {account}", { account: item.account }))] : []),
+      ...(fields.length ? fields.map((one) => one.row) : [make("p", {}, t("It takes no arguments."))]),
+      ...(asks ? [] : [make("label", { className: "cmw-always" }, made.always, t("Always allow this tool in this chat"))]),
       made.error,
       make("div", { className: "cmw-card-end" }, ...made.buttons));
     return made;
@@ -119,7 +135,8 @@
     try {
       await ask("approvals", `${said.slice(0, -1)},"arguments":${given}}`);
       gone(call, { settled: true });
-      tell(`${name} was ${answer}.`);
+      if (made.asks) tell(answer === "approved" ? t("The agent has your answer.") : t("You did not answer."));
+      else tell(answer === "approved" ? t("{name} was approved.", { name }) : t("{name} was denied.", { name }));
     } catch (failure) {
       for (const button of made.buttons) button.disabled = false;
       if (failure.status === 404) {
@@ -158,11 +175,11 @@
     for (const [call, found] of [...cards]) {
       const seconds = Math.max(0, (found.until - performance.now()) / 1_000);
       const minutes = Math.ceil(seconds / 60);
-      found.left.textContent = seconds < 60 ? "waits less than a minute"
-        : `waits ${minutes} more minute${minutes === 1 ? "" : "s"}`;
+      found.left.textContent = seconds < 60 ? t("waits less than a minute")
+        : tn("waits {count} more minute", "waits {count} more minutes", minutes);
       if (seconds) continue;
       gone(call);
-      explain(`Nobody answered in time, so ${found.name} was not run.`);
+      explain(t("Nobody answered in time, so {name} was not run.", { name: found.name }));
     }
   }
 
@@ -199,7 +216,7 @@
     for (const { fields } of cards.values()) for (const one of fields) if (!one.short) grow(one.input);
     if (!items.length) return;
     note.hidden = true;
-    tell(items.map((item) => `${item.name} wants to run and waits for your approval.`).join(" "));
+    tell(items.map(({ name }) => t("{name} wants to run and waits for your approval.", { name })).join(" "));
     if (first && !isTyping()) cards.values().next().value.heading.focus();
   }
 
@@ -224,9 +241,8 @@
     place = input;
     status = make("div", { className: "sr-only", role: "status" });
     note = make("div", { className: "cmw-status cmw-note", role: "status", hidden: true });
-    panel = make("section", { id: "cmw-approvals", "aria-label": "Approvals", hidden: true });
-    const files = input.previousElementSibling;
-    (files?.matches(".cmw-files") ? files : input).before(status, note, panel);
+    panel = make("section", { id: "cmw-approvals", "aria-label": t("Approvals"), hidden: true });
+    input.before(status, note, panel);
     setInterval(count, 1_000);
     if (conversation()) refresh();
   });

@@ -5,19 +5,20 @@
 (() => {
   "use strict";
   const { cmw } = window;
-  const MARK = /^\(\d+\) Answers? ready – /;
   const DOT = "%3Ccircle cx='26' cy='6' r='6' fill='%23e8590c'/%3E%3C/svg%3E";
   const icon = document.querySelector("link[rel=icon]");
   const plain = icon?.getAttribute("href");
   const left = new Set(); // conversations whose answers were being written when the page left them
   const ready = new Set(); // those whose answers have come since
+  let mark = ""; // what stands before the tab's title
   let shown = null; // the conversation that the page shows, or is about to leave
   let isUnseen = false; // the answer of the shown one came while the tab was out of sight
 
   function tell() {
     const count = ready.size + (isUnseen ? 1 : 0);
-    const title = document.title.replace(MARK, "");
-    document.title = count ? `(${count}) Answer${count > 1 ? "s" : ""} ready – ${title}` : title;
+    const title = document.title.startsWith(mark) ? document.title.slice(mark.length) : document.title;
+    mark = count ? `${cmw.tn("({count}) Answer ready", "({count}) Answers ready", count)} – ` : "";
+    document.title = mark + title;
     icon?.setAttribute("href", count ? plain.replace("%3C/svg%3E", DOT) : plain);
   }
 

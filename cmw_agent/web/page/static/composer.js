@@ -1,21 +1,10 @@
-/* The box: which key sends, what Escape does, where the focus goes, and the keyboard of a phone. */
+/* The box: its tools, which key sends, what Escape does, where the focus goes, a phone's keyboard. */
 (() => {
   "use strict";
-  const { box, preferences } = window.cmw;
+  const { box, enterSends } = window.cmw;
   const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
   const OVERLAYS = "dialog[open], [popover]:popover-open";
   const root = document.documentElement;
-
-  const enterSends = () => {
-    const wanted = preferences.get("enter");
-    return wanted === "auto" ? !TOUCH.matches : wanted === "send";
-  };
-
-  // Whether a key that is pressed in the box sends its text.
-  window.cmw.sends = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return false;
-    return event.ctrlKey || event.metaKey || enterSends();
-  };
 
   function hint() {
     box()?.setAttribute("enterkeyhint", enterSends() ? "send" : "enter");
@@ -23,6 +12,7 @@
 
   function build(input) {
     hint();
+    window.cmw.when("#cmw-tools", (tools) => input.querySelector("label").before(tools));
     // Gradio takes Enter for itself, and no line would begin.
     input.addEventListener("keypress", (event) => {
       if (event.target === box() && event.key === "Enter" && !window.cmw.sends(event)) event.stopPropagation();

@@ -24,6 +24,8 @@
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
   const END = "\n\n"; // of a message
+  const ZONE = "x-cmw-zone"; // in which time zone the user is
+  const MODEL_KEY = "x-model-key"; // the user's own key for the model, with events that may ask it
   const CLOSED = '"msg":"close_stream"';
   const CHANGES = "event: changes\ndata: ";
   const encoder = new TextEncoder();
@@ -60,7 +62,7 @@
   // Nothing comes any more: the requests that wait would take up the browser's few connections.
   function giveUp() {
     lose();
-    life.abort(new Error("The connection was lost; please try again."));
+    life.abort(new Error(window.cmw.t("The connection was lost; please try again.")));
     life = new AbortController();
   }
 
@@ -126,9 +128,9 @@
   }));
   const ending = message({ msg: "close_stream", event_id: null });
 
-  async function asked(input, options) {
+  async function asked(input, options, headers) {
     const mine = connection;
-    const answer = await send(input, options);
+    const answer = await send(input, { ...options, headers });
     if (!answer.ok) return answer;
     const { event_id: event } = await answer.clone().json();
     if (mine !== connection) return null;
@@ -140,15 +142,20 @@
   async function join(input, options) {
     let answer = null;
     const mine = connection;
+    const { data = [] } = JSON.parse(options?.body ?? "{}");
+    const headers = new Headers(options?.headers);
+    // A browser takes long to find its zone for the first time: the page's opening does not wait for it.
+    if (data.length) headers.set(ZONE, window.cmw.preferences.zone());
+    const key = data.length ? window.cmw.modelKey?.() : "";
+    if (key) headers.set(MODEL_KEY, key);
     const timeout = setTimeout(giveUp, JOIN_MS);
     if (!isLost) {
-      const asking = asked(input, options);
+      const asking = asked(input, options, headers);
       joining.add(asking);
       try { answer = await asking; } catch { if (mine === connection) lose(); } finally { joining.delete(asking); }
     }
     clearTimeout(timeout);
     if (mine !== connection) answer = null;
-    const { data = [] } = JSON.parse(options?.body ?? "{}");
     const seconds = Number(answer?.headers.get("retry-after")) || 0;
     const isLimited = answer?.status === 429 && window.cmw.waitsFor(data, seconds);
     if (answer && !AWAY.has(answer.status) && !isLimited) return answer;
@@ -278,10 +285,17 @@
   };
 
   window.cmw.isLost = () => isLost;
+  // Asks the server, after a request that broke off; the connection counts as lost where it does not answer.
+  window.cmw.isReachable = async () => {
+    if (isLost) return false;
+    if (await isThere()) return true;
+    lose();
+    return false;
+  };
 
   /* -- what the user sees of it -- */
 
-  const NOTICE = "No connection. What you write is kept in this browser, and sent once the connection is back.";
+  const NOTICE = window.cmw.t("No connection. What you write is kept in this browser, and sent once the connection is back.");
   const QUIET_MS = 1_000; // a shorter break is not shown
   let notice, noticeTimer;
 

@@ -6,7 +6,7 @@
   const buttons = [...main.querySelectorAll("button")];
 
   for (const time of main.querySelectorAll("time")) {
-    time.textContent = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    time.textContent = new Date(time.dateTime).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
   }
 
   async function choose(choice) {
@@ -23,19 +23,22 @@
         location.replace(content.next);
         return;
       }
-      failure.textContent = content.detail || "That did not work; please try again.";
+      failure.textContent = content.detail || main.dataset.failed;
       if (answer.status === 409) {
         const again = document.createElement("a");
         again.href = location.pathname;
-        again.textContent = "Show the list again";
+        again.textContent = main.dataset.again;
         failure.append(" ", again);
         return;
       }
     } catch {
-      failure.textContent = "The server cannot be reached right now; please try again.";
+      failure.textContent = main.dataset.unreachable;
     }
     for (const button of buttons) button.disabled = false;
   }
 
-  for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.choice));
+  for (const button of buttons) {
+    button.addEventListener("click", () => choose(button.dataset.choice));
+    button.disabled = false;
+  }
 })();

@@ -56,6 +56,7 @@
       store.write("drafts", store.read("drafts").filter(isOther));
     }
     shown = of;
+    window.cmw.showFiles?.(of);
     // Whoever was quick has written into the box before.
     fill([draft?.text, box()?.value].filter((text) => text?.trim()).join("\n\n"));
     window.cmw.detach?.(draft?.files ?? []);
@@ -72,7 +73,19 @@
       if (shown !== "") return;
       put("", "");
       shown = id;
+      window.cmw.moveFiles?.(id);
       save();
+    },
+    // Words were written down after the page had left the chat in which they were said.
+    append(of, text) {
+      if (store.isTemporary(of)) return;
+      const draft = store.read("drafts").find((item) => isOwn(item, of));
+      put(of, [draft?.text, text].filter((part) => part?.trim()).join(" "), draft?.files ?? []);
+    },
+    // A file was uploaded after the page had left its chat.
+    attach(of, file) {
+      const draft = store.read("drafts").find((item) => isOwn(item, of));
+      put(of, draft?.text ?? "", [...(draft?.files ?? []), file]);
     },
   };
 

@@ -6,7 +6,7 @@
 (() => {
   "use strict";
   const { cmw } = window;
-  const DELETED = "This chat was deleted in another tab or on another device; here is a new one.";
+  const DELETED = cmw.t("This chat was deleted in another tab or on another device; here is a new one.");
   const NOTE_MS = 15_000;
   const MISSED_MS = 5_000;
   let note = null;
@@ -24,7 +24,7 @@
   }
 
   function redraw() {
-    if (cmw.running() || stale !== cmw.conversation()) return;
+    if (stale === null || cmw.running() || stale !== cmw.conversation()) return;
     stale = null;
     document.querySelector("#cmw-redraw")?.click();
   }

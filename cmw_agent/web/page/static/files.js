@@ -1,168 +1,225 @@
-/* Files beside the box: chosen, dropped or pasted; each is uploaded at once and shown as a chip.
+/* Files in the box: chosen, dropped or pasted; each is uploaded at once and shown as a chip.
  *
- * What the page sends with a message are the files that `window.cmw.attached()` returns, each with
- * id and name; a message that was refused gives them back with `window.cmw.detach(files)`. Names are
- * put in as text.
+ * A message takes the files that `window.cmw.attached()` returns, each with its name and its id, or with
+ * the key of its upload while that runs; `cmw:uploaded` and `cmw:upload-failed` say how it ends. A
+ * message that comes back into the box gives them back with `window.cmw.detach(files)`. Names are put in
+ * as text.
  */
 (() => {
   "use strict";
-  const { make, ask } = window.cmw;
+  const { make, ask, store, t, tn } = window.cmw;
   const base = new URL(".", document.baseURI);
   const MOST = 10;
-  const chips = new Map(); // chip → { id, name, taken, abort }
+  const PICTURE = /^image\/(?:png|jpeg|gif|webp)$/;
+  // Each with its `chip`, `name`, the `chat` that it was attached in, a `key` while this page has its
+  // bytes, and an `id` once the server does.
+  const entries = new Set();
   let row, status, chooser;
+  let shown = null; // the chat whose files the row shows
 
-  function tell(text) {
-    status.textContent = text;
+  function tell(text, action) {
+    status.replaceChildren(text, ...(action ? [" ", action] : []));
     status.hidden = !text;
   }
 
-  const open = () => [...chips].filter(([, entry]) => !entry.taken);
-  const isReady = ([, entry]) => Boolean(entry.id);
+  const chat = () => shown ?? store.chat();
+  const isHere = (entry) => !entry.isTaken && entry.chat === chat();
+  const here = () => [...entries].filter(isHere);
+  const named = ({ id, key, name, isPicture, note }) => (
+    { ...(id ? { id } : { key }), name, isPicture, ...(note ? { note } : {}) });
+
+  function refresh() {
+    for (const entry of entries) entry.chip.hidden = !isHere(entry);
+    row.hidden = !here().length;
+    window.cmw.fire("files");
+  }
 
   function show() {
-    row.hidden = !open().length;
+    refresh();
     window.cmw.drafts?.save();
   }
 
-  async function remove(id) {
-    await ask("files/remove", { id }).catch(() => { /* one that no message has goes by itself */ });
+  function drop(entry) {
+    entries.delete(entry);
+    entry.chip.remove();
+    if (entry.url) URL.revokeObjectURL(entry.url);
+  }
+
+  function showPicture(entry, blob) {
+    entry.url = URL.createObjectURL(blob);
+    entry.chip.prepend(make("img", { src: entry.url, alt: "" }));
+  }
+
+  function remove(entry) {
+    entry.abort?.abort();
+    if (entry.id) ask("files/remove", { id: entry.id }).catch(() => { /* one that no message has is deleted later */ });
+    drop(entry);
+    show();
+    window.cmw.box()?.focus();
+  }
+
+  // What was cut, left out or guessed of a file.
+  function showNote(entry) {
+    entry.chip.title = `${entry.name}: ${entry.note}`;
+    entry.chip.classList.add("noted");
   }
 
   function draw(entry) {
-    const off = make("button", { type: "button", "aria-label": `Remove ${entry.name}` }, "×");
-    const chip = make("li", { className: "cmw-chip" }, make("span", {}, entry.name), off);
-    const drop = () => { chips.delete(chip); chip.remove(); show(); };
-    entry.drop = drop;
-    chips.set(chip, entry);
-    row.append(chip);
+    const off = make("button", { type: "button", "aria-label": t("Remove {name}", { name: entry.name }), title: t("Remove") }, "×");
+    entry.chip = make("li", { className: "cmw-chip", title: entry.name }, make("span", {}, entry.name), off);
+    off.addEventListener("click", () => remove(entry));
+    entries.add(entry);
+    row.append(entry.chip);
+    if (entry.note) showNote(entry);
     show();
-    off.addEventListener("click", () => {
-      entry.abort?.abort();
-      if (entry.id) remove(entry.id);
-      drop();
-      document.querySelector("#cmw-input textarea")?.focus();
-    });
-    return { drop, off };
   }
 
-  async function upload(file) {
-    if (open().length >= MOST) {
-      tell(`A message takes at most ${MOST} files.`);
+  /* -- uploading -- */
+
+  async function send(entry) {
+    const progress = make("progress", { "aria-label": t("Uploading {name}", { name: entry.name }), max: 1, value: 0 });
+    entry.abort = new AbortController();
+    entry.isFailed = false;
+    entry.chip.classList.remove("failed");
+    entry.chip.querySelector("span").after(progress);
+    try {
+      const report = (part) => { progress.value = part; };
+      const stored = await window.cmw.upload("files", entry.file, report, entry.abort.signal);
+      entry.id = stored.id;
+      entry.note = stored.note;
+      entry.file = null;
+      progress.remove();
+      arrived(entry);
+    } catch (error) {
+      progress.remove();
+      if (!entry.abort.signal.aborted) failed(entry, error.message);
+    }
+  }
+
+  function arrived(entry) {
+    if (entry.note) showNote(entry);
+    if (isHere(entry)) tell(entry.note ? `${entry.name}: ${entry.note}` : "");
+    window.cmw.fire("uploaded", entry);
+    if (!entry.isTaken && entry.chat !== chat()) { // the page has left its chat meanwhile
+      window.cmw.drafts.attach(entry.chat, named(entry));
+      drop(entry);
+    }
+    show();
+  }
+
+  function failed(entry, sentence) {
+    entry.isFailed = true;
+    entry.chip.classList.add("failed");
+    const again = make("button", {
+      type: "button", className: "cmw-again", "aria-label": t("Upload {name} again", { name: entry.name }),
+    }, t("Try again"));
+    again.addEventListener("click", () => { again.remove(); tell(""); send(entry); });
+    entry.chip.querySelector("span").after(again);
+    if (isHere(entry)) tell(`${entry.name}: ${sentence}`);
+    window.cmw.fire("upload-failed", { key: entry.key, name: entry.name, sentence });
+    show();
+  }
+
+  function add(file) {
+    if (here().length >= MOST) {
+      tell(tn("A message takes at most {count} file.", "A message takes at most {count} files.", MOST));
       return;
     }
-    const abort = new AbortController();
-    const progress = make("progress", { "aria-label": `Uploading ${file.name}` });
-    const entry = { id: null, name: file.name, taken: false, abort };
-    const { drop, off } = draw(entry);
-    off.before(progress);
-    try {
-      const answer = await fetch(new URL("files", base), {
-        method: "POST",
-        headers: {
-          "content-type": file.type || "application/octet-stream",
-          "x-file-name": encodeURIComponent(file.name.slice(-300)),
-        },
-        body: file,
-        signal: abort.signal,
-      });
-      const content = await answer.json().catch(() => ({}));
-      if (!answer.ok) throw new Error(content.detail || "This file could not be uploaded.");
-      if (abort.signal.aborted) { remove(content.id); return; }
-      entry.id = content.id;
-      progress.remove();
-      tell("");
-      show();
-    } catch (error) {
-      if (abort.signal.aborted) return;
-      drop();
-      tell(error instanceof TypeError
-        ? `${file.name}: the upload broke off; it may be too large.` : `${file.name}: ${error.message}`);
-    }
+    const entry = { key: window.cmw.newKey(), id: null, name: file.name, file, chat: chat(), isPicture: PICTURE.test(file.type) };
+    draw(entry);
+    if (entry.isPicture) showPicture(entry, file);
+    send(entry);
   }
 
   function take(files) {
     const some = [...files];
     if (some.length && window.cmw.temporaryChat() !== null) {
-      tell("A temporary chat takes no files, since they would be stored.");
-      return true;
+      tell(t("A temporary chat takes no files, since they would be stored."));
+      return;
     }
     if (some.length) tell("");
-    for (const file of some) upload(file);
-    return some.length > 0;
+    for (const file of some) add(file);
   }
 
-  const named = ([, { id, name }]) => ({ id, name });
+  /* -- what other scripts use -- */
 
-  // What is ready, and is not sent yet.
-  window.cmw.filesHere = () => open().filter(isReady).map(named);
+  Object.assign(window.cmw, {
+    // What is uploaded, and is not sent yet.
+    filesHere: () => here().filter(({ id }) => id).map(named),
+    hasFiles: () => here().length > 0,
+    attach: take,
+    // What a message takes with it; its chips go out of sight until it was stored or comes back.
+    attached() {
+      const taken = here();
+      for (const entry of taken) entry.isTaken = true;
+      if (taken.length) tell("");
+      show();
+      return taken.map(named);
+    },
+    // Whether a file keeps the message from being sent; the page says so.
+    hasFailedFile() {
+      const found = here().find(({ isFailed }) => isFailed);
+      if (found) tell(t("{name} was not uploaded. Try again, or remove it, and send the message then.", { name: found.name }));
+      return Boolean(found);
+    },
+    isUploading: (key) => [...entries].some((entry) => entry.key === key && !entry.isFailed),
+    // A message is stored, and its files are its own.
+    filesSent(files) {
+      for (const { id } of files) for (const entry of entries) if (entry.isTaken && entry.id === id) drop(entry);
+    },
+    // The page leaves a chat: what is uploaded is in its draft, what is on its way comes to it.
+    putAwayFiles() {
+      for (const entry of here()) if (entry.id) drop(entry);
+      shown = store.chat();
+      tell("");
+      refresh();
+    },
+    showFiles(of) {
+      shown = of;
+      refresh();
+    },
+    // The new chat has an id now.
+    moveFiles(of) {
+      for (const entry of entries) if (entry.chat === chat()) entry.chat = of;
+      shown = of;
+    },
+    detach(files) {
+      for (const file of files) putBack(file);
+      show();
+    },
+  });
 
-  // The same; its chips go out of sight until the message was taken or refused.
-  window.cmw.attached = () => {
-    const ready = open().filter(isReady);
-    for (const [chip, entry] of ready) chip.hidden = entry.taken = true;
-    show();
-    return ready.map(named);
-  };
-
-  // They are in the draft of a chat that the page leaves.
-  window.cmw.putAwayFiles = () => {
-    for (const [chip] of open().filter(isReady)) {
-      chips.delete(chip);
-      chip.remove();
+  function putBack(file) {
+    const found = [...entries].find(({ id, key }) => (file.id ? id === file.id : key === file.key));
+    if (found) Object.assign(found, { isTaken: false, chat: chat() });
+    else if (file.id) { // it was attached before the page was loaded, or left the chat
+      const entry = { ...file, chat: chat() };
+      draw(entry);
+      check(entry);
     }
-    row.hidden = !open().length;
-  };
+  }
 
   // A file that no message has is deleted after some time.
-  async function check({ id, name, drop }) {
-    const answer = await fetch(new URL(`files/${encodeURIComponent(id)}`, base), { method: "HEAD" }).catch(() => null);
+  async function check(entry) {
+    const method = entry.isPicture ? "GET" : "HEAD";
+    const answer = await fetch(new URL(`files/${encodeURIComponent(entry.id)}`, base), { method }).catch(() => null);
+    if (answer?.ok && entry.isPicture && entries.has(entry)) showPicture(entry, await answer.blob());
     if (answer?.status !== 404) return;
-    drop();
-    tell(`${name} is not stored any more; please attach it again.`);
+    drop(entry);
+    show();
+    tell(t("{name} is not stored any more; please attach it again.", { name: entry.name }));
   }
 
-  window.cmw.detach = (files) => {
-    for (const file of files) {
-      const found = [...chips].find(([, entry]) => entry.id === file.id);
-      if (found) {
-        const [chip, entry] = found;
-        entry.taken = false;
-        chip.hidden = false;
-      } else { // it was attached before the page was loaded, or left the chat
-        const entry = { ...file, taken: false, abort: null };
-        draw(entry);
-        check(entry);
-      }
-    }
-    show();
-  };
-  window.cmw.uploading = () => [...chips.values()].some((entry) => !entry.taken && !entry.id);
+  /* -- choosing, dropping, pasting -- */
 
   function build(input) {
-    row = make("ul", { className: "cmw-chips", "aria-label": "Attached files", hidden: true });
+    row = make("ul", { className: "cmw-chips", "aria-label": t("Attached files"), hidden: true });
     status = make("div", { className: "cmw-file-status", role: "alert", hidden: true });
     chooser = make("input", { type: "file", multiple: true, hidden: true, tabIndex: -1 });
-    const button = make("button", {
-      type: "button", id: "cmw-attach", "aria-label": "Attach files", title: "Attach files",
-    }, "");
-    button.addEventListener("click", () => chooser.click());
     chooser.addEventListener("change", () => { take(chooser.files); chooser.value = ""; });
-    input.before(make("div", { className: "cmw-files" }, status, row, chooser));
-    input.prepend(button);
-    // A message would leave without the file that is still on its way.
-    const hold = (event) => {
-      if (!window.cmw.uploading()) return;
-      event.preventDefault();
-      event.stopPropagation();
-      tell("A file is still on its way; please send the message when it is there.");
-    };
-    input.addEventListener("keydown", (event) => {
-      if (window.cmw.sends(event)) hold(event);
-    }, true);
-    input.addEventListener("click", (event) => {
-      if (event.target.closest("[data-testid=submit-button]")) hold(event);
-    }, true);
+    input.prepend(make("div", { className: "cmw-files" }, status, row, chooser));
+    window.cmw.when("#cmw-attach", (button) => button.addEventListener("click", () => chooser.click()));
+    document.body.append(make("div", { id: "cmw-drop", "aria-hidden": "true" }, make("p", {}, t("Drop files anywhere to attach them"))));
   }
 
   const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -179,9 +236,24 @@
     event.preventDefault();
     document.body.classList.remove("cmw-dropping");
     take(event.dataTransfer.files);
+    window.cmw.box()?.focus();
   }, true);
+  // A spreadsheet copies its cells as text and as a picture: the text is what is meant. Some systems
+  // give the names of copied files as their text.
   document.addEventListener("paste", (event) => {
-    if (take(event.clipboardData?.files ?? [])) event.preventDefault();
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length) return;
+    const lines = event.clipboardData.getData("text/plain").split(/\r?\n/).filter((line) => line.trim());
+    const names = new Set(files.map(({ name }) => name));
+    if (lines.every((line) => names.has(line.split("/").at(-1)))) {
+      event.preventDefault();
+      take(files);
+      return;
+    }
+    if (event.target !== window.cmw.box()) return;
+    const attach = make("button", { type: "button" }, files.length > 1 ? t("Attach the files too") : t("Attach the picture too"));
+    attach.addEventListener("click", () => take(files));
+    tell(t("The text was pasted without its picture."), attach);
   }, true);
 
   window.cmw.when("#cmw-input", build);

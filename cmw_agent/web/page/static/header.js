@@ -1,7 +1,7 @@
 /* The header: the chat's title, which is renamed in its place, and its agent. */
 (() => {
   "use strict";
-  const { make, ask, conversation } = window.cmw;
+  const { make, ask, conversation, t } = window.cmw;
   const MARKED = /^(?:● |\(\d+\) ).*? – /; // what other scripts write before the tab's title
   const titles = new Map(); // of the conversations that the list has shown, by id
   const MOST = 500;
@@ -18,7 +18,7 @@
     document.title = mark + (title ? `${title} – ${appName()}` : appName());
     button.textContent = title || appName();
     button.disabled = !title;
-    button.title = title ? "Rename this chat" : "";
+    button.title = title ? t("Rename this chat") : "";
   }
 
   function note(id, title) {
@@ -38,14 +38,19 @@
     if (mine !== asked || !found) return;
     if (id && found.title !== null) note(id, found.title);
     window.cmw.setLook(found.look);
-    window.cmw.setAgents?.(found.agents, found.look.agent);
+    for (const option of document.querySelectorAll("#cmw-models option")) {
+      option.hidden = option.disabled = found.closed_models.includes(option.value); // it is for others
+    }
+    const demoNote = document.querySelector(".cmw-demo");
+    if (demoNote) demoNote.hidden = !found.is_demo;
+    window.cmw.setAgents?.(found.agents, found.look.agent, found.uses_model);
     show();
   }
 
   function rename() {
     const id = conversation();
     const before = named();
-    const input = make("input", { value: before, maxLength: 60, "aria-label": "Title of this chat" });
+    const input = make("input", { value: before, maxLength: 60, "aria-label": t("Title of this chat") });
     button.replaceWith(input);
     input.select();
     input.focus();

@@ -5,12 +5,12 @@
  */
 (() => {
   "use strict";
-  const { make, ask, store, conversation: current } = window.cmw;
+  const { box, make, ask, store, conversation: current, t, date } = window.cmw;
   const base = new URL(".", document.baseURI);
   const UNDO_MS = 10_000;
   const SEARCH_MS = 200;
-  const UNSENT = "Sign out? What you have written and not sent is deleted from this browser.";
-  const LEFT = "Sign in? What you have written and not sent stays with this visit, and is not shown after it.";
+  const UNSENT = t("Sign out? What you have written and not sent is deleted from this browser.");
+  const LEFT = t("Sign in? What you have written and not sent stays with this visit, and is not shown after it.");
   const SOON_MS = 1_000;
   const MAX_NAMING = 25; // seconds that a title may take
   let root, list, more, status, search, account, archive, imports;
@@ -39,24 +39,24 @@
     const today = new Date();
     today.setHours(0, 0, 0, 0);
     const days = Math.round((today - day) / 86_400_000);
-    if (days <= 0) return "Today";
-    if (days === 1) return "Yesterday";
-    if (days < 7) return new Intl.DateTimeFormat("en", { weekday: "long" }).format(day);
-    return new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" }).format(day);
+    if (days <= 0) return t("Today");
+    if (days === 1) return t("Yesterday");
+    if (days < 7) return date(day, { weekday: "long" });
+    return date(day, { day: "numeric", month: "long", year: "numeric" });
   }
 
   function entry(item) {
     const at = item.seq ? `&at=${item.seq}` : ""; // the message that a search has found
     const link = make("a", { href: `?c=${encodeURIComponent(item.id)}${at}`, title: item.title });
-    link.append(make("span", { className: "cmw-title" }, item.title || "Untitled"));
+    link.append(make("span", { className: "cmw-title" }, item.title || t("Untitled")));
     if (item.snippet) link.append(make("span", { className: "cmw-snippet" }, item.snippet));
     if (item.id === current()) link.setAttribute("aria-current", "page");
     const open = make("button", {
-      type: "button", className: "cmw-more", "aria-label": `Actions for ${item.title}`,
+      type: "button", className: "cmw-more", "aria-label": t("Actions for {title}", { title: item.title }),
       "aria-haspopup": "menu", "aria-expanded": "false",
     }, "⋯");
-    if (window.cmw.isReady?.(item.id)) link.append(make("span", { className: "cmw-snippet" }, "Answer ready"));
-    if (item.archived && query()) link.append(make("span", { className: "cmw-snippet" }, "In the archive"));
+    if (window.cmw.isReady?.(item.id)) link.append(make("span", { className: "cmw-snippet" }, t("Answer ready")));
+    if (item.archived && query()) link.append(make("span", { className: "cmw-snippet" }, t("In the archive")));
     const row = make("li", {}, link, open);
     row.dataset.id = item.id;
     open.addEventListener("click", () => menu(row, open, item));
@@ -65,8 +65,8 @@
 
   const query = () => search.value.trim();
 
-  // A list that is drawn anew would take away a menu or a field that is being used.
-  const isBusy = () => Boolean(root.querySelector(".cmw-menu, li input"));
+  // A list that is drawn anew would take away a menu, a field or a button that is being used.
+  const isBusy = () => Boolean(root.querySelector(".cmw-menu, li input, li :active"));
 
   function append(items) {
     for (const item of items) {
@@ -109,12 +109,12 @@
     cursor = content.next;
     if (!wanted) list.append(window.cmw.arranged(content.arranged, entry, guarded));
     if (wanted) {
-      list.append(make("div", { className: "cmw-label" }, "Found"), make("ul", { className: "cmw-recent" }));
+      list.append(make("div", { className: "cmw-label" }, t("Found")), make("ul", { className: "cmw-recent" }));
       list.lastElementChild.append(...content.conversations.map(entry));
     } else append(content.conversations);
     if (!content.conversations.length && !content.arranged?.conversations.length) {
       list.replaceChildren(make("p", { className: "cmw-empty" }, wanted
-        ? "Nothing was found." : "Your conversations will be listed here."));
+        ? t("Nothing was found.") : t("Your conversations will be listed here.")));
     }
     more.hidden = !cursor;
     archive.refresh();
@@ -135,7 +135,7 @@
     account.hidden = !found;
     if (!found) return;
     if (!found.signed_in) {
-      const link = make("a", { className: "cmw-sign-in" }, "Sign in");
+      const link = make("a", { className: "cmw-sign-in" }, t("Sign in"));
       // Which conversation the page is at may change between this drawing and the click.
       const aim = () => {
         link.href = `login?next=${encodeURIComponent(location.pathname + location.search)}`;
@@ -148,7 +148,7 @@
       account.replaceChildren(link);
       return;
     }
-    const leave = make("button", { type: "button" }, "Sign out");
+    const leave = make("button", { type: "button" }, t("Sign out"));
     leave.addEventListener("click", guarded(async () => {
       if (!store.isEmpty() && !confirm(UNSENT)) return;
       await ask("logout", {});
@@ -157,7 +157,7 @@
       location.assign(base);
     }));
     account.replaceChildren(make("div", {},
-      make("span", {}, found.name ? `Signed in as ${found.name}` : "Signed in"), leave));
+      make("span", {}, found.name ? t("Signed in as {name}", { name: found.name }) : t("Signed in")), leave));
   }
 
   const showMore = guarded(async () => {
@@ -186,15 +186,15 @@
     // What is data has all versions in it; what is to be read has what is shown.
     const save = (format, options = "") => () => download(
       `history/export?id=${encodeURIComponent(item.id)}&format=${format}${options}`);
-    const made = make("div", { className: "cmw-menu", role: "menu", "aria-label": `Actions for ${item.title}` },
-      act("Rename", () => rename(row, item)),
+    const made = make("div", { className: "cmw-menu", role: "menu", "aria-label": t("Actions for {title}", { title: item.title }) },
+      act(t("Rename"), () => rename(row, item)),
       ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
-      ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
-      act("Save as Markdown", save("md")),
-      act("Save as JSON", save("json", "&versions=all&thinking=1")),
-      act("Save as HTML", save("html")),
-      act("Save with files", save("zip", "&versions=all&thinking=1")),
-      act("Delete", () => remove(item)));
+      ...(canShare ? [act(t("Share…"), () => window.cmw.share(item))] : []),
+      act(t("Save as Markdown"), save("md")),
+      act(t("Save as JSON"), save("json", "&versions=all&thinking=1")),
+      act(t("Save as HTML"), save("html")),
+      act(t("Save with files"), save("zip", "&versions=all&thinking=1")),
+      act(t("Delete"), () => remove(item)));
     made.lastElementChild.className = "cmw-danger";
     open.setAttribute("aria-expanded", "true");
     row.append(made);
@@ -229,17 +229,17 @@
     input.addEventListener("blur", () => finish(true));
   }
 
-  const rename = (row, item) => edit(row, { value: item.title, "aria-label": "Title" },
+  const rename = (row, item) => edit(row, { value: item.title, "aria-label": t("Title") },
     async (title) => { if (title.trim()) await ask("history/rename", { id: item.id, title }); });
 
   const file = (row, item) => edit(row,
-    { value: item.folder ?? "", "aria-label": "Folder", placeholder: "Folder" },
+    { value: item.folder ?? "", "aria-label": t("Folder"), placeholder: t("Folder") },
     (folder) => ask("history/arrange", { id: item.id, folder }), "cmw-folders");
 
   const arrange = guarded(async (item, change, note, undo) => {
     await ask("history/arrange", { id: item.id, ...change });
     if (note) {
-      const button = make("button", { type: "button" }, "Undo");
+      const button = make("button", { type: "button" }, t("Undo"));
       button.addEventListener("click", () => { status.hidden = true; arrange(item, undo); });
       tell(note, button);
     }
@@ -251,26 +251,33 @@
     const rows = [...root.querySelectorAll("li[data-id]")];
     const at = rows.findIndex((row) => row.dataset.id === item.id);
     await ask("history/delete", { id: item.id });
+    const undo = make("button", { type: "button" }, t("Undo"));
+    const note = t("“{title}” was deleted.", { title: item.title });
+    // The new chat closes the drawer, and what it says with it.
+    const isHidden = here && window.cmw.side.isDrawer();
+    if (isHidden) document.addEventListener("cmw:opened", () => window.cmw.notice(note, false, undo), { once: true });
     if (here) document.querySelector("#cmw-new")?.click();
     // The row goes: the focus goes to the one that follows, or to the search.
     else (rows[at + 1] ?? rows[at - 1])?.querySelector("a").focus();
     if (!here && rows.length < 2) search.focus();
-    const undo = make("button", { type: "button" }, "Undo");
     undo.addEventListener("click", guarded(async () => {
       await ask("history/restore", { id: item.id });
+      // The button that was pressed goes; what follows is written there.
+      if (status.contains(document.activeElement)) box()?.focus();
+      status.hidden = true;
       if (here) window.cmw.go(`?c=${encodeURIComponent(item.id)}`);
-      else { status.hidden = true; refresh(); }
+      else refresh();
     }));
-    tell(`“${item.title}” was deleted.`, undo);
+    if (!isHidden) tell(note, undo);
     refresh();
   });
 
   const download = guarded(async (path) => {
     const answer = await fetch(new URL(path, base), { cache: "no-store" });
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || "That did not work.");
+    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || t("That did not work; please try again."));
     const named = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") || "");
     const url = URL.createObjectURL(await answer.blob());
-    const link = make("a", { href: url, download: named ? decodeURIComponent(named[1]) : "chat" });
+    const link = make("a", { href: url, download: named ? decodeURIComponent(named[1]) : t("chat") });
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 1_000);
   });
@@ -278,9 +285,9 @@
   /* -- building it -- */
 
   function build(place) {
-    search = make("input", { type: "search", id: "cmw-search", placeholder: "Search…", "aria-label": "Search conversations" });
-    list = make("nav", { "aria-label": "Recent conversations" });
-    more = make("button", { type: "button", className: "cmw-wide", hidden: true }, "Show more");
+    search = make("input", { type: "search", id: "cmw-search", placeholder: t("Search…"), "aria-label": t("Search conversations") });
+    list = make("nav", { "aria-label": t("Recent conversations") });
+    more = make("button", { type: "button", className: "cmw-wide", hidden: true }, t("Show more"));
     status = make("div", { className: "cmw-status", role: "status", hidden: true });
     account = make("div", { className: "cmw-account", hidden: true });
     archive = window.cmw.archive(entry, guarded);

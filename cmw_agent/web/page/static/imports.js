@@ -6,15 +6,13 @@
  */
 (() => {
   "use strict";
-  const { make, ask } = window.cmw;
+  const { make, ask, t, tn, number } = window.cmw;
   const base = new URL(".", document.baseURI);
   const POLL_MS = 1_000;
   const LIST_MS = 5_000; // between two drawings of the list while conversations come
-  const BROKEN = "The file was not sent, since the connection broke off; please try again.";
-  const LOST = "The import has ended, since the app was restarted. What was imported stays; import the "
-    + "file again for the rest, and what is here already is skipped.";
-
-  const counted = (number) => `${number.toLocaleString("en")} conversation${number === 1 ? "" : "s"}`;
+  const BROKEN = t("The file was not sent, since the connection broke off; please try again.");
+  const LOST = t("The import has ended, since the app was restarted. What was imported stays; import the "
+    + "file again for the rest, and what is here already is skipped.");
 
   // Resolves once the server has the file and knows its form; the import goes on by itself then.
   async function send(file, signal) {
@@ -34,32 +32,34 @@
       return;
     }
     const content = await answer.json().catch(() => ({}));
-    throw new Error(content.detail || "This file could not be imported.");
+    throw new Error(content.detail || t("This file could not be imported."));
   }
 
   function soFar({ name, imported, skipped, refused }) {
     const others = [
-      skipped ? `${skipped.toLocaleString("en")} were here already` : "",
-      refused ? `${refused.toLocaleString("en")} could not be imported` : "",
+      skipped ? t("here already: {count}", { count: number(skipped) }) : "",
+      refused ? t("not imported: {count}", { count: number(refused) }) : "",
     ].filter(Boolean);
     const rest = others.length ? ` (${others.join(", ")})` : "";
-    return `Importing “${name}”: ${counted(imported)} so far${rest}. You can close this page meanwhile.`;
+    const said = tn("Importing “{name}”: {count} conversation so far{rest}.", "Importing “{name}”: {count} conversations so far{rest}.",
+      imported, { name, rest });
+    return `${said} ${t("You can close this page meanwhile.")}`;
   }
 
   function problems(found) {
-    const items = found.map(({ title, reason }) => make("li", {}, `${title ? `“${title}”` : "One without a title"} ${reason}`));
-    return make("details", {}, make("summary", {}, "What was not imported"), make("ul", {}, ...items));
+    const items = found.map(({ title, reason }) => make("li", {}, `${title ? `“${title}”` : t("One without a title")} ${reason}`));
+    return make("details", {}, make("summary", {}, t("What was not imported")), make("ul", {}, ...items));
   }
 
   window.cmw.importing = (changed) => {
     const chooser = make("input", { type: "file", hidden: true, accept: ".json,.jsonl,.zip" });
     const button = make("button", {
       type: "button", className: "cmw-wide",
-      title: "An export of this app, ChatGPT, Claude or Open WebUI, as JSON or ZIP",
-    }, "Import conversations…");
+      title: t("An export of this app, ChatGPT, Claude or Open WebUI, as JSON or ZIP"),
+    }, t("Import conversations…"));
     const text = make("div", { role: "status" });
     const more = make("div", {});
-    const progress = make("progress", { "aria-label": "Importing" });
+    const progress = make("progress", { "aria-label": t("Importing") });
     const action = make("button", { type: "button" });
     const panel = make("div", { className: "cmw-import", hidden: true }, text, more, progress, action);
     const stay = (event) => event.preventDefault();
@@ -69,7 +69,7 @@
     let act = () => {};
     let listed = { imported: 0, at: 0 };
 
-    function draw(said, { busy = false, share = 0, label = "OK", list = [] } = {}) {
+    function draw(said, { busy = false, share = 0, label = t("OK"), list = [] } = {}) {
       panel.hidden = false;
       if (text.textContent !== said) text.textContent = said;
       more.replaceChildren(...(list.length ? [problems(list)] : []));
@@ -114,7 +114,7 @@
         draw(found.result.sentence, { list: found.result.problems });
       } else {
         act = dismiss;
-        draw(soFar(found), { busy: true, share: found.share_read, label: "Stop importing" });
+        draw(soFar(found), { busy: true, share: found.share_read, label: t("Stop importing") });
         timer = setTimeout(poll, POLL_MS);
       }
       const isMore = (found?.imported ?? 0) > listed.imported && Date.now() - listed.at > LIST_MS;
@@ -134,14 +134,14 @@
       sending = new AbortController();
       listed = { imported: 0, at: Date.now() };
       act = () => sending?.abort();
-      draw(`Sending “${file.name}”…`, { busy: true, label: "Stop importing" });
+      draw(t("Sending “{name}”…", { name: file.name }), { busy: true, label: t("Stop importing") });
       panel.scrollIntoView({ block: "nearest" });
       addEventListener("beforeunload", stay);
       let refusal = null;
       try { await send(file, sending.signal); }
       catch (error) {
         const said = error instanceof TypeError ? BROKEN : error.message;
-        refusal = error.name === "AbortError" ? "The file was not sent." : said;
+        refusal = error.name === "AbortError" ? t("The file was not sent.") : said;
       } finally {
         removeEventListener("beforeunload", stay);
         sending = null;

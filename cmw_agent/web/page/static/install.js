@@ -6,8 +6,12 @@
   "use strict";
   if (!("serviceWorker" in navigator) || window.top !== window || !window.isSecureContext) return;
   const base = new URL(".", document.baseURI);
-  window.addEventListener("load", () => {
-    // Without it the page works as well.
-    navigator.serviceWorker.register(new URL("sw.js", base), { scope: base.pathname }).catch(() => {});
+  window.addEventListener("load", async () => {
+    try {
+      await navigator.serviceWorker.register(new URL("sw.js", base), { scope: base.pathname });
+    } catch { return; } // Without it the page works as well.
+    const { active } = await navigator.serviceWorker.ready;
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker takes no origin
+    active.postMessage({ language: window.cmw.language });
   });
 })();

@@ -4,21 +4,23 @@
  */
 (() => {
   "use strict";
-  const { make, box } = window.cmw;
+  const { make, box, t } = window.cmw;
   const SHOWN_MS = 10_000; // a notice that is no error
   const MOST = 3;
   const seen = new WeakSet();
   let list;
 
-  function show(text, title, isError) {
-    const close = make("button", { type: "button", className: "cmw-icon", "aria-label": "Dismiss" }, "×");
+  // `action` is a button that stands beside the words.
+  function show(text, title, isError, action) {
+    const close = make("button", { type: "button", className: "cmw-icon", "aria-label": t("Dismiss") }, "×");
     const words = make("p", {}, ...(title ? [make("strong", {}, title), " "] : []), text);
     const notice = make("div", { className: `cmw-notice${isError ? " error" : ""}`, role: isError ? "alert" : "status" },
-      words, close);
+      words, ...(action ? [action] : []), close);
     close.addEventListener("click", () => {
       notice.remove();
       box()?.focus();
     });
+    for (const same of [...list.children]) if (same.firstElementChild.textContent === words.textContent) same.remove();
     list.append(notice);
     while (list.children.length > MOST) list.firstElementChild.remove();
     if (!isError) setTimeout(() => notice.remove(), SHOWN_MS);
@@ -32,8 +34,8 @@
     const toast = sentence.closest(".toast-body");
     const isError = toast.classList.contains("error");
     const title = toast.querySelector(".toast-title")?.textContent.trim() ?? "";
-    // "Error" alone says nothing that the sentence does not.
-    show(text, title === "Error" ? "" : title, isError);
+    // The word for an error, in whichever language Gradio has it, says nothing that the sentence does not.
+    show(text, isError ? "" : title, isError);
     toast.querySelector(".toast-close")?.click();
   }
 
@@ -49,5 +51,5 @@
   const clear = () => list?.replaceChildren();
   document.addEventListener("cmw:leaving", clear);
   document.addEventListener("cmw:running", ({ detail: isRunning }) => { if (isRunning) clear(); });
-  window.cmw.notice = (text, isError = false) => show(text, "", isError);
+  window.cmw.notice = (text, isError = false, action = null) => show(text, "", isError, action);
 })();

@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { make, ask } = window.cmw;
+  const { make, ask, t, language } = window.cmw;
   const folded = new Set(); // names of folders that the user has closed
 
   const rows = (label, items, entry) => make("ul", { className: "cmw-recent", "aria-label": label },
@@ -20,10 +20,10 @@
   function drawn(items, entry) {
     const pinned = items.filter((item) => item.pinned);
     const filed = (name) => items.filter((item) => !item.pinned && item.folder === name);
-    const names = [...new Set(items.map((item) => item.folder).filter(Boolean))].toSorted((a, b) => a.localeCompare(b));
+    const names = [...new Set(items.map((item) => item.folder).filter(Boolean))].toSorted((a, b) => a.localeCompare(b, language));
     document.getElementById("cmw-folders")?.replaceChildren(...names.map((name) => make("option", { value: name })));
     return [
-      ...(pinned.length ? [make("div", { className: "cmw-label" }, "Pinned"), rows("Pinned", pinned, entry)] : []),
+      ...(pinned.length ? [make("div", { className: "cmw-label" }, t("Pinned")), rows(t("Pinned"), pinned, entry)] : []),
       ...names.filter((name) => filed(name).length).map((name) => folder(name, filed(name), entry)),
     ];
   }
@@ -45,7 +45,7 @@
   window.cmw.arranged = (page, entry, guarded) => {
     let items = page.conversations;
     const section = make("div", { className: "cmw-arranged" });
-    const more = pager("Show more of these", "arranged", guarded, page.next, (further) => {
+    const more = pager(t("Show more of these"), "arranged", guarded, page.next, (further) => {
       items = [...items, ...further];
       draw();
     });
@@ -56,15 +56,15 @@
 
   // Returns the archive, which is read when it is opened.
   window.cmw.archive = (entry, guarded) => {
-    const list = make("nav", { "aria-label": "Archived conversations" });
-    const section = make("details", { className: "cmw-folder cmw-archive" }, make("summary", {}, "Archive"), list);
+    const list = make("nav", { "aria-label": t("Archived conversations") });
+    const section = make("details", { className: "cmw-folder cmw-archive" }, make("summary", {}, t("Archived")), list);
     const refresh = guarded(async () => {
       if (!section.open) return;
       const page = await ask("history?section=archived");
-      const all = rows("Archive", page.conversations, entry);
-      const more = pager("Show more of the archive", "archived", guarded, page.next,
+      const all = rows(t("Archived"), page.conversations, entry);
+      const more = pager(t("Show more of the archive"), "archived", guarded, page.next,
         (further) => all.append(...further.map(entry)));
-      const none = make("p", { className: "cmw-empty" }, "Nothing is archived.");
+      const none = make("p", { className: "cmw-empty" }, t("Nothing is archived."));
       list.replaceChildren(...(page.conversations.length ? [all, more] : [none]));
     });
     section.addEventListener("toggle", refresh);
@@ -75,12 +75,12 @@
   window.cmw.arranging = (item, act, arrange, file) => {
     const { title, pinned, archived, folder: name } = item;
     return [
-      act(pinned ? "Unpin" : "Pin", () => arrange(item, { pinned: !pinned })),
-      act("Move to a folder…", file),
-      ...(name ? [act(`Take out of ${name}`, () => arrange(item, { folder: "" }))] : []),
+      act(pinned ? t("Unpin") : t("Pin"), () => arrange(item, { pinned: !pinned })),
+      act(t("Move to a folder…"), file),
+      ...(name ? [act(t("Take out of {name}", { name }), () => arrange(item, { folder: "" }))] : []),
       archived
-        ? act("Take out of the archive", () => arrange(item, { archived: false }))
-        : act("Archive", () => arrange(item, { archived: true }, `“${title}” was archived.`, { archived: false })),
+        ? act(t("Take out of the archive"), () => arrange(item, { archived: false }))
+        : act(t("Archive"), () => arrange(item, { archived: true }, t("“{title}” was archived.", { title }), { archived: false })),
     ];
   };
 })();

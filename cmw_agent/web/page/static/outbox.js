@@ -2,19 +2,19 @@
  *
  * A message goes into the outbox when it leaves the box, and out of it when a receipt says that it
  * is stored. What is sent again, after a lost connection or because the server could not take it,
- * has the same key, and is answered once. While an answer is written, further ones wait here.
+ * has the same key, and is answered once. While an answer is written, further ones wait here, and each
+ * until its files are uploaded. The message that is on its way stands in the conversation already.
  */
 (() => {
   "use strict";
-  const { make, store, drafts, box } = window.cmw;
+  const { make, store, drafts, box, t, tn } = window.cmw;
   const MOST = 20; // messages that wait in one conversation
   const DEAF_MS = 500; // after a message was sent, before Stop can be pressed
-  const SHOWN_MS = 1_000; // before a message on its way is shown as one that waits
   const FIRST_MS = 1_000;
   const LONGEST_MS = 30_000;
   const SOON_SECONDS = 120; // for so long a message waits for a limit by itself; then it goes back into the box
   const LABEL = 80; // characters of a message in the list
-  const UNSTORED = "This browser stores nothing: please keep this page open until your message was sent.";
+  const UNSTORED = t("This browser stores nothing: please keep this page open until your message was sent.");
   let list, status, elsewhere;
   let isStored = true; // the browser has stored what waits
   let isReady = false; // the page shows its conversation
@@ -23,7 +23,6 @@
   let sending = null; // the message that is on its way
   let posted = null; // the last that was
   let next = null; // runs once that message has reached the server, or failed to
-  let sentAt = -Infinity;
   let attempts = 0; // of the first message, without success
   let reason = ""; // why it was not taken
   let notBefore = 0;
@@ -36,7 +35,17 @@
     && (item.conversation || item.tab === store.tab() || isClosed(item));
   const waiting = () => all().filter(isMine);
 
+  // Files alone are a message, too.
+  const hasContent = () => Boolean(box()?.value.trim() || window.cmw.hasFiles?.());
+  const enableSend = () => document.body.classList.toggle("cmw-has-text", hasContent());
+
   function write(items) { isStored = store.write("outbox", items); }
+
+  // The files of a message that are still being uploaded.
+  const pending = (item) => item.files.filter(({ id }) => !id);
+  // Another open tab uploads the files of a message, and sends it.
+  const isOfOtherTab = (item) => pending(item).length > 0 && item.tab !== store.tab() && !isClosed(item);
+  const isOnItsWay = (item) => sending?.key === item.key && !attempts && !window.cmw.isLost();
 
   const remove = (key) => write(all().filter((item) => item.key !== key));
 
@@ -49,33 +58,42 @@
   }
 
   function entry(item) {
-    const text = item.text.trim() || "(no text)";
+    const text = item.text.trim() || t("(no text)");
     const label = text.length > LABEL ? `${text.slice(0, LABEL)}…` : text;
-    const files = item.files.length ? ` (${item.files.length} ${item.files.length === 1 ? "file" : "files"})` : "";
+    const files = item.files.length ? ` ${tn("({count} file)", "({count} files)", item.files.length)}` : "";
     const back = make("button", {
-      type: "button", "aria-label": `Take back “${label}”`, title: "Take back into the box",
+      type: "button", "aria-label": t("Take back “{text}”", { text: label }), title: t("Take back into the box"),
     }, "×");
     back.addEventListener("click", () => takeBack(item));
     return make("li", { className: "cmw-chip", title: text }, make("span", {}, label + files), back);
   }
 
-  function summary(count) {
-    const messages = count === 1 ? "1 message waits" : `${count} messages wait`;
-    if (window.cmw.isLost()) return `${messages} for the connection.`;
-    if (isHeld) return `${messages} until you send again.`;
-    if (window.cmw.running() && !sending) return `${messages} for the end of the answer.`;
-    return `${messages} to be sent again by itself. ${reason}`.trim();
+  function summary(items) {
+    const count = items.length;
+    if (window.cmw.isLost()) {
+      return tn("{count} message waits for the connection.", "{count} messages wait for the connection.", count);
+    }
+    const files = pending(items[0]).length;
+    if (files && !isHeld) {
+      const of = { files: tn("{count} file", "{count} files", files) };
+      return tn("{count} message waits for {files}.", "{count} messages wait for {files}.", count, of);
+    }
+    if (isHeld) return tn("{count} message waits until you send again.", "{count} messages wait until you send again.", count);
+    if (window.cmw.running() && !sending) {
+      return tn("{count} message waits for the end of the answer.", "{count} messages wait for the end of the answer.", count);
+    }
+    const waits = tn("{count} message waits to be sent again by itself.", "{count} messages wait to be sent again by itself.", count);
+    return `${waits} ${reason}`.trim();
   }
 
   function show() {
     if (!list) return;
-    const isFresh = performance.now() - sentAt < SHOWN_MS && !attempts && !window.cmw.isLost();
-    const items = waiting().filter((item) => !(sending?.key === item.key && isFresh));
+    const items = waiting().filter((item) => !isOnItsWay(item));
     list.replaceChildren(...items.map(entry));
     list.hidden = !items.length;
-    tell(items.length ? `${summary(items.length)}${isStored ? "" : ` ${UNSTORED}`}` : "");
+    tell(items.length ? `${summary(items)}${isStored ? "" : ` ${UNSTORED}`}` : "");
     showElsewhere();
-    document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
+    enableSend();
   }
 
   // What was not sent before its page was closed or left is sent where its conversation is opened.
@@ -84,8 +102,8 @@
     elsewhere.hidden = !others.length;
     if (!others.length) return;
     const [{ conversation: of }] = others;
-    elsewhere.replaceChildren("A message in another chat was not sent yet. ",
-      make("a", { href: of ? `?c=${encodeURIComponent(of)}` : "./" }, "Open it to send it"));
+    elsewhere.replaceChildren(t("A message in another chat was not sent yet."), " ",
+      make("a", { href: of ? `?c=${encodeURIComponent(of)}` : "./" }, t("Open it to send it")));
   }
 
   /* -- into the outbox, and back -- */
@@ -93,11 +111,15 @@
   function add() {
     const input = box();
     const text = input.value;
-    if (window.cmw.uploading?.()) return; // files.js says so
-    if (!text.trim() && window.cmw.running()) return;
+    if (window.cmw.hasFailedFile?.()) return;
+    if (!hasContent()) {
+      if (!window.cmw.running()) window.cmw.notice(t("The message is empty; please write something first."));
+      input.focus();
+      return;
+    }
     if (waiting().length >= MOST) {
       show();
-      tell(`${MOST} messages wait already; this one stays in the box until one of them was sent.`);
+      tell(t("{count} messages wait already; this one stays in the box until one of them was sent.", { count: MOST }));
       return;
     }
     const item = {
@@ -107,7 +129,6 @@
     // One that was refused and corrected goes before those that wait behind it.
     write(isHeld ? [item, ...all()] : [...all(), item]);
     isHeld = false;
-    sentAt = performance.now();
     deafen();
     drafts.clear();
     input.focus();
@@ -131,7 +152,7 @@
 
   function takeBack(item) {
     if (sending?.key === item.key && !window.cmw.isLost()) {
-      tell("This message is on its way.");
+      tell(t("This message is on its way."));
       return;
     }
     intoBox(item);
@@ -149,13 +170,29 @@
   }
 
   function pump() {
-    const [first] = waiting();
+    const first = waiting().find((item) => !isOfOtherTab(item));
     if (!first || sending || isHeld || !isReady || window.cmw.running() || window.cmw.isLost()) return;
     if (performance.now() < notBefore) return;
+    const missing = pending(first);
+    if (missing.length) {
+      const lost = missing.find(({ key }) => !window.cmw.isUploading(key));
+      if (lost) giveBack(first, lost.name);
+      return;
+    }
     sending = posted = first;
+    if (!attempts) window.cmw.pane?.sent(first);
     window.cmw.busy();
-    setTimeout(show, SHOWN_MS);
+    show();
     document.querySelector("#cmw-post").click();
+  }
+
+  // A file of a message was not uploaded, or its upload went with the page that had begun it.
+  function giveBack(item, name, sentence = "") {
+    intoBox(item);
+    isHeld = waiting().length > 0;
+    const why = t("The message was not sent, because {name} was not uploaded.", { name });
+    window.cmw.notice([why, sentence, t("Its text is in the box again.")].filter(Boolean).join(" "), true);
+    show();
   }
 
   function settle() {
@@ -164,10 +201,11 @@
     next = null;
   }
 
-  function explain(sentence) { reason = sentence.replace(/ \(error \w+\)$/, ""); }
+  function explain(sentence) { reason = sentence.replace(/ \([^()]* [0-9a-f]{8}\)$/, ""); }
 
   function again(seconds, sentence = reason) {
     settle();
+    window.cmw.pane?.sent(null);
     explain(sentence);
     wait(Math.max(seconds * 1_000, Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts) * (0.5 + Math.random() / 2)));
     attempts += 1;
@@ -207,6 +245,7 @@
       if (sending?.key === key) settle();
       attempts = notBefore = 0;
       reason = "";
+      window.cmw.filesSent?.(all().find((item) => item.key === key)?.files ?? []);
       const isLeft = window.cmw.isLeft();
       const of = here();
       // The new conversation has an id now, or a command has left for another: those behind follow.
@@ -226,6 +265,7 @@
     refused() {
       const item = sending;
       settle();
+      window.cmw.pane?.sent(null);
       if (item && all().some(({ key }) => key === item.key)) {
         intoBox(item);
         isHeld = waiting().length > 0;
@@ -239,6 +279,15 @@
     if (sending) again(0); // its event has ended without a receipt
     show();
     pump();
+  });
+  document.addEventListener("cmw:uploaded", ({ detail: { key, id, note } }) => {
+    write(all().map((item) => ({ ...item, files: item.files.map((file) => (file.key === key ? { ...file, id, note, key: undefined } : file)) })));
+    show();
+    pump();
+  });
+  document.addEventListener("cmw:upload-failed", ({ detail: { key, name, sentence } }) => {
+    const item = waiting().find(({ files }) => files.some((file) => file.key === key));
+    if (item) giveBack(item, name, sentence); // that of another chat comes back once its chat is opened
   });
   // An event did not reach the server.
   document.addEventListener("cmw:unsent", ({ detail: { data, seconds, sentence, isBusy } }) => {
@@ -275,7 +324,7 @@
   }, true);
 
   function build(input) {
-    list = make("ul", { className: "cmw-chips cmw-waiting-messages", "aria-label": "Messages that wait", hidden: true });
+    list = make("ul", { className: "cmw-chips cmw-waiting-messages", "aria-label": t("Messages that wait"), hidden: true });
     status = make("div", { className: "cmw-outbox-status", role: "status", hidden: true });
     elsewhere = make("div", { className: "cmw-outbox-status", role: "note", hidden: true });
     input.before(make("div", { id: "cmw-outbox" }, elsewhere, status, list));
@@ -286,12 +335,11 @@
     input.addEventListener("click", (event) => {
       // The second click of a double click finds the box empty, or Stop under it.
       const isSecond = event.detail > 1;
-      if (event.target.closest("[data-testid=submit-button]")) hold(event, isSecond && !box().value.trim() ? null : add);
+      if (event.target.closest("[data-testid=submit-button]")) hold(event, isSecond && !hasContent() ? null : add);
       else if (isSecond && event.target.closest("[data-testid=stop-button]")) hold(event);
     }, true);
-    input.addEventListener("input", () => {
-      document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
-    });
+    input.addEventListener("input", enableSend);
+    document.addEventListener("cmw:files", enableSend);
   }
 
   window.cmw.when("#cmw-input", build);

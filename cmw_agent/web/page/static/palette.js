@@ -1,19 +1,19 @@
 /* The palette: one field that finds chats and actions, opened with Ctrl+K; and the other shortcuts. */
 (() => {
   "use strict";
-  const { make, ask } = window.cmw;
+  const { make, ask, t } = window.cmw;
   const SEARCH_MS = 150;
   const MOST = 12;
   const click = (id) => () => document.getElementById(id)?.click();
   const ACTIONS = [
-    ["New chat", click("cmw-new")], ["Temporary chat", click("cmw-temporary")],
-    ["Settings", () => window.cmw.openSettings()], ["Use and costs", () => window.cmw.openSettings("usage")],
-    ["My data", () => window.cmw.openSettings("data")], ["Keyboard shortcuts", () => window.cmw.openSettings("shortcuts")],
-    ["Light theme", () => window.cmw.preferences.set("theme", "light")],
-    ["Dark theme", () => window.cmw.preferences.set("theme", "dark")],
-    ["Show or hide the sidebar", () => window.cmw.side.toggle()], ["Rename this chat", click("cmw-title")],
+    [t("New chat"), click("cmw-new")], [t("Temporary chat"), click("cmw-temporary")],
+    [t("Settings"), () => window.cmw.openSettings()], [t("Use and costs"), () => window.cmw.openSettings("usage")],
+    [t("My data"), () => window.cmw.openSettings("data")], [t("Keyboard shortcuts"), () => window.cmw.openSettings("shortcuts")],
+    [t("Light theme"), () => window.cmw.preferences.set("theme", "light")],
+    [t("Dark theme"), () => window.cmw.preferences.set("theme", "dark")],
+    [t("Show or hide the sidebar"), () => window.cmw.side.toggle()], [t("Rename this chat"), click("cmw-title")],
   ];
-  let dialog, field, list, opener;
+  let dialog, field, list, nothing, opener;
   let asked = 0; // answers to older questions are dropped
   let timer = 0;
   let isChosen = false;
@@ -39,12 +39,12 @@
     const wanted = field.value.trim().toLowerCase();
     const actions = ACTIONS.filter(([label]) => label.toLowerCase().includes(wanted));
     const items = [
-      ...(wanted ? [] : actions.slice(0, 3)).map(([label, work]) => ({ label, kind: "Action", work })),
+      ...(wanted ? [] : actions.slice(0, 3)).map(([label, work]) => ({ label, kind: t("Action"), work })),
       ...chats.slice(0, MOST).map((chat) => ({
-        label: chat.title || "Untitled", kind: chat.snippet ?? "Chat", work: () => window.cmw.go(`?c=${encodeURIComponent(chat.id)}`
+        label: chat.title || t("Untitled"), kind: chat.snippet ?? t("Chat"), work: () => window.cmw.go(`?c=${encodeURIComponent(chat.id)}`
           + (chat.seq ? `&at=${chat.seq}` : "")),
       })),
-      ...(wanted ? actions : actions.slice(3)).map(([label, work]) => ({ label, kind: "Action", work })),
+      ...(wanted ? actions : actions.slice(3)).map(([label, work]) => ({ label, kind: t("Action"), work })),
     ];
     list.replaceChildren(...items.map(({ label, kind, work }, index) => {
       const option = make("li", { role: "option", id: `cmw-option-${index}`, "aria-selected": "false" },
@@ -54,7 +54,9 @@
       option.addEventListener("pointermove", () => { if (option !== active()) select(option); });
       return option;
     }));
-    if (!items.length) list.append(make("li", { className: "cmw-empty" }, "Nothing was found."));
+    nothing.textContent = items.length ? "" : t("Nothing was found.");
+    list.hidden = !items.length;
+    nothing.hidden = items.length > 0;
     select(list.querySelector("[role=option]"));
   }
 
@@ -80,11 +82,12 @@
 
   function build() {
     field = make("input", {
-      type: "text", role: "combobox", autocomplete: "off", placeholder: "Find a chat or an action…",
-      "aria-label": "Find a chat or an action", "aria-expanded": "true", "aria-controls": "cmw-palette-list",
+      type: "text", role: "combobox", autocomplete: "off", placeholder: t("Find a chat or an action…"),
+      "aria-label": t("Find a chat or an action"), "aria-expanded": "true", "aria-controls": "cmw-palette-list",
     });
-    list = make("ul", { role: "listbox", id: "cmw-palette-list", "aria-label": "Chats and actions" });
-    dialog = make("dialog", { id: "cmw-palette", "aria-label": "Find a chat or an action" }, field, list);
+    list = make("ul", { role: "listbox", id: "cmw-palette-list", "aria-label": t("Chats and actions") });
+    nothing = make("p", { className: "cmw-empty", role: "status", hidden: true });
+    dialog = make("dialog", { id: "cmw-palette", "aria-label": t("Find a chat or an action") }, field, list, nothing);
     field.addEventListener("input", () => {
       clearTimeout(timer);
       timer = setTimeout(search, SEARCH_MS);

@@ -26,7 +26,7 @@
     const answer = await fetch(new URL(path, base), { cache: "no-store", ...options });
     const content = await answer.json().catch(() => ({}));
     if (answer.ok) return content;
-    const error = new Error(content.detail || "That did not work; please try again.");
+    const error = new Error(content.detail || window.cmw.t("That did not work; please try again."));
     error.status = answer.status;
     throw error;
   };

@@ -5,9 +5,9 @@
  */
 (() => {
   "use strict";
-  const { make, preferences } = window.cmw;
+  const { make, preferences, t } = window.cmw;
   const sections = new Map(); // id → { title, build, shown, host, tab, refresh }
-  const ORDER = ["general", "data", "connections", "schedules", "shares", "usage", "shortcuts"];
+  const ORDER = ["general", "key", "prompts", "data", "connections", "schedules", "shares", "usage", "shortcuts"];
   let dialog, tabs, opener;
 
   // `build(host)` fills a section once, and may return what is done each time it is shown.
@@ -63,11 +63,11 @@
   }
 
   function buildDialog() {
-    tabs = make("div", { role: "tablist", "aria-label": "Settings", "aria-orientation": "vertical" });
-    const close = make("button", { type: "button", className: "cmw-icon", "aria-label": "Close settings" }, "×");
+    tabs = make("div", { role: "tablist", "aria-label": t("Settings"), "aria-orientation": "vertical" });
+    const close = make("button", { type: "button", className: "cmw-icon", "aria-label": t("Close settings") }, "×");
     const hosts = ORDER.filter((id) => sections.has(id)).map((id) => addTab(id, sections.get(id)));
     dialog = make("dialog", { id: "cmw-settings", "aria-labelledby": "cmw-settings-title" },
-      make("header", {}, make("h2", { id: "cmw-settings-title" }, "Settings"), close),
+      make("header", {}, make("h2", { id: "cmw-settings-title" }, t("Settings")), close),
       make("div", { className: "cmw-settings-body" }, tabs, make("div", { className: "cmw-sections" }, ...hosts)));
     tabs.addEventListener("keydown", moveTab);
     close.addEventListener("click", () => dialog.close());
@@ -89,7 +89,7 @@
     sections.get(id).tab.focus();
   };
   window.cmw.settingsButton = () => {
-    const button = make("button", { type: "button", id: "cmw-settings-button", "aria-haspopup": "dialog" }, "Settings");
+    const button = make("button", { type: "button", id: "cmw-settings-button", "aria-haspopup": "dialog" }, t("Settings"));
     button.addEventListener("click", () => window.cmw.openSettings());
     return button;
   };
@@ -111,31 +111,46 @@
   function zones() {
     const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
     const all = Intl.supportedValuesOf?.("timeZone") ?? [];
-    return choice("zone", [["", `As this browser says (${own})`], ...all.map((name) => [name, name.replaceAll("_", " ")])]);
+    return choice("zone", [["", t("As this browser says ({zone})", { zone: own })], ...all.map((name) => [name, name.replaceAll("_", " ")])]);
   }
 
-  window.cmw.addSettings("general", "General", (host) => {
+  function languages() {
+    const { tag, offered, choose } = window.cmwLanguage;
+    const select = make("select", {}, ...offered.map(([value, name]) => make("option", { value, lang: value }, name)));
+    select.value = tag;
+    select.addEventListener("change", () => {
+      const isLost = window.cmw.temporaryChat() !== null;
+      if (!isLost || confirm(t("The page is loaded again, and the temporary chat is gone then. Go on?"))) choose(select.value);
+      else select.value = tag;
+    });
+    return select;
+  }
+
+  window.cmw.addSettings("general", t("General"), (host) => {
     host.append(
-      make("div", { id: "cmw-language-slot" }),
-      field("Theme", choice("theme", [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]])),
-      field("Text size", choice("size", [["90", "Small"], ["100", "Normal"], ["115", "Large"], ["130", "Very large"]])),
-      field("Enter key", choice("enter", [
-        ["auto", "As usual on this device"], ["send", "Sends"], ["newline", "Begins a new line"],
-      ]), "Usually it sends, and begins a new line on touch screens. Ctrl or ⌘ with Enter always sends."),
-      field("Time zone", zones(), "Of your recurring tasks."),
-      make("p", { className: "cmw-hint" }, "These choices are kept in this browser."));
+      field(t("Language"), languages(), t("The page is loaded again.")),
+      field(t("Theme"), choice("theme", [["system", t("As the system")], ["light", t("Light")], ["dark", t("Dark")]])),
+      field(t("Text size"), choice("size", [
+        ["90", t("Small")], ["100", t("Normal")], ["115", t("Large")], ["130", t("Very large")],
+      ])),
+      field(t("Enter key"), choice("enter", [
+        ["auto", t("As usual on this device")], ["send", t("Sends")], ["newline", t("Begins a new line")],
+      ]), t("Usually it sends, and begins a new line on touch screens. Ctrl or ⌘ with Enter always sends.")),
+      field(t("Time zone"), zones(), t("Of your recurring tasks.")),
+      make("p", { className: "cmw-hint" }, t("These choices are kept in this browser.")));
   });
 
   /* -- keyboard -- */
 
   const KEYS = [
-    ["Ctrl K or ⌘ K", "Find a chat or an action"], ["?", "Show these shortcuts"], ["Esc", "Stop the answer; close what is open"],
-    ["Enter", "Send the message"], ["Shift Enter", "New line"], ["↑ ↓ Home End", "Move in menus and lists"],
-    ["Ctrl Shift O", "New chat"], ["Ctrl ,", "Settings"],
+    ["Ctrl K / ⌘ K", t("Find a chat or an action")], ["?", t("Show these shortcuts")],
+    ["Esc", t("Stop the answer; close what is open")], ["Enter", t("Send the message")], ["Shift Enter", t("New line")],
+    ["/", t("Commands and prompts, at the start of the box")],
+    ["↑ ↓ Home End", t("Move in menus and lists")], ["Ctrl Shift O", t("New chat")], ["Ctrl ,", t("Settings")],
   ];
-  window.cmw.addSettings("shortcuts", "Keyboard", (host) => {
-    host.append(make("h3", {}, "Keyboard shortcuts"), make("dl", { className: "cmw-keys" }, ...KEYS.flatMap(([keys, what]) => [
-      make("dt", {}, ...keys.split(" ").map((key) => (/^(?:or)$/.test(key) ? ` ${key} ` : make("kbd", {}, key)))),
+  window.cmw.addSettings("shortcuts", t("Keyboard"), (host) => {
+    host.append(make("h3", {}, t("Keyboard shortcuts")), make("dl", { className: "cmw-keys" }, ...KEYS.flatMap(([keys, what]) => [
+      make("dt", {}, ...keys.split(" ").map((key) => (key === "/" && keys !== key ? ` ${key} ` : make("kbd", {}, key)))),
       make("dd", {}, what),
     ])));
   });

@@ -19,7 +19,15 @@
     if (isModal) side.setAttribute("aria-modal", "true");
     else side.removeAttribute("aria-modal");
     for (const rest of document.querySelectorAll("#cmw-main, .cmw-skip")) rest.inert = isModal;
+    side.inert = !isOpen(); // also while a closed one still moves out of sight
     backdrop.hidden = !isModal;
+  }
+
+  // Until the drawer is drawn, nothing in it takes the focus.
+  function focusInside() {
+    const close = document.getElementById("cmw-side-close");
+    close.focus();
+    if (document.activeElement !== close && isOpen() && isDrawer()) requestAnimationFrame(focusInside);
   }
 
   function set(on) {
@@ -28,7 +36,7 @@
     root.classList.toggle("cmw-side-open", on);
     tell();
     if (!on && wasInside) opener.focus();
-    if (on && isDrawer()) document.getElementById("cmw-side-close").focus();
+    if (on && isDrawer()) focusInside();
   }
 
   function press() {
@@ -40,7 +48,7 @@
     side = found;
     opener = document.getElementById("cmw-side-open");
     backdrop = make("div", { id: "cmw-backdrop", hidden: true });
-    side.setAttribute("aria-label", "Chats");
+    side.setAttribute("aria-label", window.cmw.t("Chats"));
     side.after(backdrop);
     tell();
     opener.addEventListener("click", press);

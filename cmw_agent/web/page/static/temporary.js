@@ -6,11 +6,11 @@
 (() => {
   "use strict";
   const { cmw } = window;
-  const { make, store, idle, opened, leave, leaving } = cmw;
-  const NOTE = "Temporary chat: nothing of it is stored here or in this browser, and it is gone, with what you have not "
+  const { make, store, idle, opened, leave, leaving, t } = cmw;
+  const NOTE = t("Temporary chat: nothing of it is stored here or in this browser, and it is gone, with what you have not "
     + "sent, when you reload, leave or close this page. The model’s provider receives it like any other chat. Files and "
-    + "connected accounts are off.";
-  const LOST = "The connection was lost, and the temporary chat with it: this is a new one. ";
+    + "connected accounts are off.");
+  const LOST = t("The connection was lost, and the temporary chat with it: this is a new one.");
   let chat = null; // its name
   let isLost = false; // the server has lost it
   let note = null;
@@ -33,7 +33,7 @@
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#cmw-temporary")) return;
     chat ??= store.newTemporary();
-    show(isLost ? LOST + NOTE : NOTE);
+    show(isLost ? `${LOST} ${NOTE}` : NOTE);
     isLost = false;
     leave();
   }, true);

@@ -9,9 +9,12 @@
   const HEADER = "x-cmw-visitor";
   const TAB = "x-cmw-tab"; // the server tells this page what others do, and marks what it has done itself
   const PAGE = "x-cmw-page"; // whose page sends a request: the server refuses it for anybody else
-  const ZONE = "x-cmw-zone"; // in which time zone the user is
-  const KEY = "cmw.visitor";
+  const LANGUAGE = "x-cmw-language"; // in which language the page is drawn
+  const { tag, t, tn, number, date } = window.cmwLanguage;
   const base = new URL(".", document.baseURI);
+  // Apps below other paths of this host have visitors of their own.
+  const at = base.pathname === "/" ? "" : base.pathname;
+  const KEY = `cmw.visitor${at}`;
   const realFetch = window.fetch.bind(window);
 
   // The parts of the page, once Gradio has made them.
@@ -37,11 +40,13 @@
   try { token = sessionStorage.getItem(KEY); } catch { /* storage is refused as well */ }
 
   let name = null; // opaque; what this browser stores for its user is stored under it
-  const known = realFetch(new URL("visitor", base), {
+  let keys = null; // whether the user may bring a key for the model
+  const known = realFetch(new URL(`visitor?at=${encodeURIComponent(base.href)}`, base), {
     headers: token ? { [HEADER]: token } : {},
     cache: "no-store",
   }).then((answer) => answer.json()).then((visit) => {
-    ({ token, name } = visit);
+    ({ token, name, keys } = visit);
+    if (visit.mistake) mounted.then(({ main }) => showMistake(main, visit.mistake));
     mounted.then(({ main }) => showVisitNote(main, visit));
     let stored = false;
     try {
@@ -52,23 +57,28 @@
     if (token) mounted.then(({ main }) => showFrameNote(main, stored));
   }).catch(() => { /* the page works as far as the cookie carries it */ });
 
+  // The headers of a request to this app, with those that say whose page sends it.
+  async function headersOf(given) {
+    await known;
+    const headers = new Headers(given);
+    headers.set(TAB, tab);
+    headers.set(LANGUAGE, tag);
+    if (token) headers.set(HEADER, token);
+    if (name) headers.set(PAGE, name);
+    return headers;
+  }
+
   window.fetch = async (input, options) => {
     const url = new URL(input instanceof Request ? input.url : String(input), document.baseURI);
     if (url.origin !== base.origin) return realFetch(input, options);
-    await known;
-    const headers = new Headers(options?.headers ?? (input instanceof Request ? input.headers : undefined));
-    headers.set(TAB, tab);
-    if (token) headers.set(HEADER, token);
-    if (name) headers.set(PAGE, name);
-    const zone = window.cmw.preferences?.zone();
-    if (zone) headers.set(ZONE, zone);
+    const headers = await headersOf(options?.headers ?? (input instanceof Request ? input.headers : undefined));
     return realFetch(input, { ...options, headers });
   };
 
-  const LAST = "cmw.visit"; // whose page this browser has opened last
-  const GONE = "The cookie of your earlier visit has gone from this browser, so this is a new visit: "
-    + "your earlier chats cannot be shown here.";
-  const ENDED = "You are not signed in any more, so your chats are not shown; sign in to see them.";
+  const LAST = `cmw.visit${at}`; // whose page this browser has opened last
+  const GONE = t("The cookie of your earlier visit has gone from this browser, so this is a new visit: "
+    + "your earlier chats cannot be shown here.");
+  const ENDED = t("You are not signed in any more, so your chats are not shown; sign in to see them.");
 
   // Without this, a user whose cookie has gone would see an empty history and not know why.
   function showVisitNote(main, visit) {
@@ -83,10 +93,19 @@
     note.setAttribute("role", "note");
     const close = document.createElement("button");
     close.type = "button";
-    close.textContent = "OK";
+    close.textContent = t("OK");
     close.addEventListener("click", () => note.remove());
     note.append(last.account ? ENDED : GONE, " ", close);
     main.querySelector("#cmw-head").after(note);
+  }
+
+  // What the operator must change about a proxy.
+  function showMistake(main, sentence) {
+    const note = document.createElement("div");
+    note.id = "cmw-mistake";
+    note.setAttribute("role", "alert");
+    note.textContent = sentence;
+    main.prepend(note);
   }
 
   function showFrameNote(main, stored) {
@@ -97,10 +116,11 @@
     link.href = base.href; // not this conversation's: in its own tab it is another visitor's
     link.target = "_blank";
     link.rel = "noopener";
-    link.textContent = "Open it in its own tab";
-    const until = stored ? "as long as this tab" : "until this page is reloaded or left";
-    note.append(`Your browser keeps no cookie for this page here, so your chats last ${until}. `,
-                link, " to keep them.");
+    link.textContent = t("Open the page in a tab of its own to keep them");
+    const lasting = stored
+      ? t("Your browser keeps no cookie for this page here, so your chats last as long as this tab.")
+      : t("Your browser keeps no cookie for this page here, so your chats last until this page is reloaded or left.");
+    note.append(lasting, " ", link);
     main.prepend(note);
   }
 
@@ -172,12 +192,17 @@
   }
 
   window.cmw = {
+    // The page's language: texts of the catalogue, numbers and dates.
+    language: tag, t, tn, number, date,
     // The name of the page's user in this browser, once it is known; null where nothing lasts.
     user: () => known.then(() => name),
+    // What of keys for the model: null where none are taken.
+    keys: () => known.then(() => keys),
     // The user has signed out: that is no cookie that has gone.
     signedOut() { try { localStorage.removeItem(LAST); } catch { /* nothing is stored */ } },
     // The key makes it harmless to send the same message twice.
     newKey,
+    headersOf,
     box,
     fire,
     setConversation,
@@ -230,9 +255,9 @@
   }
 
   function nameParts() {
-    label("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
-    label("#cmw-input [data-testid=submit-button]", "Send");
-    label("#cmw-input [data-testid=stop-button]", "Stop");
+    label("#cmw-input textarea", t("Message")); // or the label that wraps it adds the buttons' names
+    label("#cmw-input [data-testid=submit-button]", t("Send"));
+    label("#cmw-input [data-testid=stop-button]", t("Stop"));
   }
 
   mounted.then(({ input }) => {

@@ -1,12 +1,12 @@
 /* The page's first picture and an empty chat: welcome text, examples, the look of the chat's agent. */
 (() => {
   "use strict";
-  const { make, box, conversation } = window.cmw;
+  const { make, box, conversation, t } = window.cmw;
   const shownLook = JSON.parse(document.getElementById("cmw-look").textContent);
   let look = shownLook;
   let welcome, examples, chat;
 
-  const hasMessages = () => chat.querySelector("[data-testid=user], [data-testid=bot]") !== null;
+  const hasMessages = () => chat.querySelector("[data-testid=user], [data-testid=user-files], [data-testid=bot]") !== null;
 
   // A conversation that is still to come has messages.
   function show() {
@@ -53,16 +53,15 @@
   window.cmw.when("#cmw-chat", (found) => {
     chat = found;
     welcome = make("h2", {});
-    examples = make("ul", { "aria-label": "Examples" });
-    chat.before(make("section", { id: "cmw-welcome", "aria-label": "Welcome" }, welcome, examples));
+    examples = make("ul", { "aria-label": t("Examples") });
+    chat.before(make("section", { id: "cmw-welcome", "aria-label": t("Welcome") }, welcome, examples));
     fill();
     show();
     new MutationObserver(show).observe(chat, { childList: true, subtree: true });
     for (const name of ["opened", "leaving", "named"]) document.addEventListener(`cmw:${name}`, show);
     // Two frames, so that what other scripts put around the box is there and nothing moves.
-    window.cmw.when("#cmw-input", () => window.cmw.when(".cmw-history", () => requestAnimationFrame(() => requestAnimationFrame(() => {
-      document.body.classList.add("cmw-shown");
-      if (!document.activeElement || document.activeElement === document.body) box()?.focus({ preventScroll: true });
-    }))));
+    window.cmw.when("#cmw-input textarea", () => window.cmw.when(".cmw-history", () => window.cmw.styled.then(() => {
+      requestAnimationFrame(() => requestAnimationFrame(window.cmw.showPage));
+    })));
   });
 })();

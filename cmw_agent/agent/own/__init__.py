@@ -1,0 +1,1 @@
+"""Agents that the operator brings: graphs, runnables and functions, and their tools."""

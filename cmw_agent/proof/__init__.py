@@ -1,0 +1,1 @@
+"""Proof for others: leak tests, scenarios, recordings and receipts; the command line imports it."""

@@ -1,0 +1,1 @@
+"""Verifies the receipts of what models saw, which users have saved."""

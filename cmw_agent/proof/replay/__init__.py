@@ -1,0 +1,1 @@
+"""Replays recorded turns without a network, and shows what a changed one would have answered."""

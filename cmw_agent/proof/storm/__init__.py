@@ -1,0 +1,1 @@
+"""The storm: a leak test of any chat from the outside, by many users at once with canaries."""

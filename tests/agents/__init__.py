@@ -1,0 +1,1 @@
+"""Agents of the operator: graphs, runnables, functions, their tools, and the check of both."""
