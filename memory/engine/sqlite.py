@@ -55,7 +55,7 @@ class SqliteDatabase(Database):
             hide_parameters=True,
             **pool,
         )
-        self._patience = busy_timeout_ms / 1000
+        self.patience_seconds = busy_timeout_ms / 1000  # for which a caller waits for the queue
         self._has_files = not in_memory
         self._is_erasing = False
         if not in_memory:
@@ -124,7 +124,7 @@ class SqliteDatabase(Database):
         self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: Undo[T] | None
     ) -> T:
         try:
-            await asyncio.wait({outcome}, timeout=self._patience)
+            await asyncio.wait({outcome}, timeout=self.patience_seconds)
         except asyncio.CancelledError:
             if not withdraw():
                 await undo_unseen(self, outcome, undo, None)

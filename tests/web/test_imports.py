@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from memory.engine.scopes import EVERYONE
+from memory.engine.sqlite import SqliteDatabase
 from tests.harness import WAIT, Served
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
@@ -20,9 +21,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 @contextlib.asynccontextmanager
 async def held_writes(app: Served) -> AsyncIterator[None]:
-    """Let nothing be written to the database in the block."""
+    """Let nothing be written to the database in the block, and whoever wants to write wait."""
     gate, held = threading.Event(), asyncio.Event()
     loop, database = asyncio.get_running_loop(), app.application.runtime.services.database
+    assert isinstance(database, SqliteDatabase)
+    patience, database.patience_seconds = database.patience_seconds, WAIT
 
     def hold(_: object) -> None:
         loop.call_soon_threadsafe(held.set)
@@ -35,6 +38,7 @@ async def held_writes(app: Served) -> AsyncIterator[None]:
     finally:
         gate.set()
         await writing
+        database.patience_seconds = patience
 
 
 def export_of(folder: Path, *titles: str) -> Path:

@@ -33,7 +33,7 @@ ROOT: Final = b';window.gradio_config.root = new URL(".", document.baseURI).href
 BODY_TAG = re.compile(rb"<body[^>]*>")
 VIEWPORT_TAG = re.compile(rb'<meta\s+name="viewport"[^>]*>')
 PREVIEW_TAG = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
-STYLE = re.compile(rb"<style>.*?</style>", re.DOTALL)
+STYLE = re.compile(rb"<style>[^<]*</style>")
 # Gradio's script, whose name holds the version of all that it loads, and its style sheet.
 ENTRY_TAGS = re.compile(
     rb'<script type="module" crossorigin src="[^"]*/index-([\w-]+)\.js"></script>\s*'
