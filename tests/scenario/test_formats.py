@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,18 @@ turns:
         read_baseline(stored(tmp_path, "x.jsonl", "[]"), ["echo"])
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let child processes receive SIGINT, also where these tests run as a shell's background job.
+
+    A shell without job control has such a job ignore SIGINT, and child processes inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 async def test_a_run_that_is_broken_off_leaves_what_was_over(tmp_path: Path) -> None:
     text = f"""
 scenario: Long
