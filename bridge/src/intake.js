@@ -118,7 +118,7 @@ export class Intake {
   async #offerUnread(client, own, chat, unread) {
     const count = Math.min(unread, MAX_UNREAD);
     if (count < 1) return false;
-    this.#left.delete(chat); // before they are read: what comes meanwhile may be left again
+    this.#left.delete(chat); // first: while they are read, the chat may be added again
     try {
       const messages = await within(client.getMessages(chat, { count }), UNREAD_MS);
       return messages.filter((message) => message && this.offer(client, own, message)).length > 0;

@@ -48,7 +48,7 @@ export function readSettings(env) {
     browser: env['BRIDGE_BROWSER'] || findBrowser(env['PATH'] ?? ''),
     // Chromium refuses to start its sandbox as root.
     hasSandbox: env['BRIDGE_SANDBOX'] ? isOn(env, 'BRIDGE_SANDBOX') : process.getuid?.() !== 0,
-    // what is larger than a chat's share of the outbox, in base64, would wait for ever
+    // A file that in base64 exceeds a chat's share of the outbox would never be sent.
     maxFileBytes: Math.min(maxFileBytes, MAX_FILE_BYTES, maxWaitingBytes * 0.3),
     maxWaiting: count(env, 'BRIDGE_MAX_WAITING', 1000, 10, 10_000),
     maxWaitingBytes,

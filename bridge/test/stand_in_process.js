@@ -1,7 +1,7 @@
 // The bridge as a process, with the stand-in instead of WhatsApp: for tests of the whole app. With the argument `linked`
 // the phone is linked already.
 // Each line of the standard input is a command, `["receive", message]` and the like; each line of the standard output
-// tells what has come to the phone, `["sent", chat, text]` and the like.
+// reports what has arrived on the phone, `["sent", chat, text]` and the like.
 import { createInterface } from 'node:readline';
 
 import { runBridge } from '../src/run.js';

@@ -306,7 +306,7 @@ class StoredTurn:
         return AgentRequest(model, messages, ask, notes)
 
     def _begun_recording(self, profile: AgentProfile, models: RunModels) -> TurnRecording | None:
-        """Return the turn's recording; None where nothing of it is kept, or none is wanted."""
+        """Return the turn's recording; None where turns are not recorded, or this one is not stored."""
         dependencies, session = self._dependencies, self.session
         if dependencies.recorder is None or not session.principal.is_stored:
             return None
@@ -435,7 +435,7 @@ class StoredTurn:
         )
 
     def _details(self, finished: TurnFinished, answer: AnswerAccumulator) -> AnswerDetails:
-        """Return the answer's details, with its receipt where a model was asked."""
+        """Return the answer's details, with its receipt where a request was sent to a model."""
         details = answer.details
         if not finished.finish_reason:
             # A finish reason has a sentence of its own, which is found again where it is read.

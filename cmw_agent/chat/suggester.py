@@ -25,7 +25,7 @@ HELD_SECONDS = 600.0
 MAX_SECONDS = 20.0
 MAX_TOKENS = 100  # of all suggestions of an answer
 THINKING_TOKENS = 1_000  # of a model that thinks first
-MAX_CHARS = 1_000  # of the question and of the answer that are sent, and of what comes back
+MAX_CHARS = 1_000  # of the question, of the answer and of the model's reply
 MAX_SUGGESTIONS = 3
 SUGGESTION_CHARS = 120
 

@@ -22,7 +22,7 @@ MAX_WAITING = 1_000  # further conversations are named after their next answer
 MAX_SECONDS = 20.0
 MAX_TOKENS = 24  # of a title
 THINKING_TOKENS = 1_000  # of a title of a model that thinks first
-MAX_CHARS = 1_000  # of the question and of the answer that are sent, and of what comes back
+MAX_CHARS = 1_000  # of the question, of the answer and of the model's reply
 MAX_SEQ = 6  # of the question: no title is requested after the third exchange
 
 _TAG = re.compile(r"<[^<>]*>")

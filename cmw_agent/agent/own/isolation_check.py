@@ -25,7 +25,7 @@ CONVERSATION = "conversation"
 FEWEST, MOST = 2, 20  # users
 TURNS = 3
 SECONDS = 120.0  # for one answer
-FIRST = "Hello, who am I?"  # the same of all, so that what is cached by the text is found
+FIRST = "Hello, who am I?"  # the same for all users, so that a cache keyed by the text is found
 OWN_PACKAGES = ("cmw_agent", "memory")
 NOT_HELD = (
     "no object of the agent's modules holds texts of two users any more: look for values that are "

@@ -147,7 +147,7 @@ def _with_tape(config: RunnableConfig | None, more: dict[str, Any]) -> dict[str,
 def _request(
     messages: Sequence[BaseMessage], stop: list[str] | None, more: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a model is asked, as JSON, without the random ids of messages."""
+    """Return a request to a model as JSON, without the random ids of its messages."""
     contents = messages_to_dict(messages)
     for message in contents:
         message["data"].pop("id", None)

@@ -1,4 +1,4 @@
-"""REST: what is done with single messages: answer again, edit, show a version, fork, rate.
+"""REST routes of single messages: retry, edit, show a version, fork, rate.
 
 All are of a session's open conversation; its messages are named by their seqs.
 """
